@@ -1,0 +1,26 @@
+# One library a folder: green_folder(green_http) makes it of every .cpp beside the calling CMakeLists.txt
+# except main.cpp. A file in a folder belongs to the folder's target, so none can be left out.
+function(green_folder name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  add_library(${name} STATIC ${sources})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  green_warnings(${name})
+endfunction()
+
+# Warnings are errors in our own code.
+function(green_warnings target)
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+    -Wold-style-cast -Wimplicit-fallthrough -Werror -fvisibility=hidden)
+endfunction()
+
+# One GoogleTest program a folder, of every *_test.cpp beside the calling CMakeLists.txt.
+function(green_folder_test name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE ${ARGN} GTest::gmock GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  green_warnings(${name})
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

@@ -1,0 +1,66 @@
+// The scoreboard: shared memory (memfd) in which each worker says what it does, lock-free and without a
+// system call, and where greend can read it even when the worker is stuck.
+// Written by the slot's worker; `serving_generation` by greend alone. Any thread may read.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "common/fd.h"
+#include "common/result.h"
+
+namespace green {
+
+enum class WorkerActivity : std::uint32_t { none = 0, starting, idle, busy, draining };
+
+/// One worker's slot: two cache lines of its own.
+struct alignas(64) ScoreboardSlot {
+  std::atomic<std::uint64_t> heartbeat_usec;   ///< CLOCK_MONOTONIC of the loop's last turn
+  std::atomic<std::uint64_t> busy_since_usec;  ///< CLOCK_MONOTONIC; 0: no request in the application
+  std::atomic<std::uint64_t> requests;         ///< answered since this worker's start
+  std::atomic<std::uint64_t> accepted;         ///< connections accepted
+  std::atomic<std::uint32_t> connections;      ///< open now
+  std::atomic<std::uint32_t> in_flight;        ///< requests read but not yet fully answered
+  std::atomic<WorkerActivity> activity;
+  std::atomic<std::uint32_t> pid;
+  std::atomic<std::uint64_t> generation;
+  std::uint64_t reserved[8];
+};
+static_assert(sizeof(ScoreboardSlot) == 128);
+
+struct alignas(64) ScoreboardHeader {
+  /// Workers accept only while this is their generation: a reload switches all of them with one store.
+  std::atomic<std::uint64_t> serving_generation;
+};
+
+/// A mapping of the scoreboard. greend creates it; workers map the descriptor they were passed.
+class Scoreboard {
+ public:
+  static Result<Scoreboard> create(std::uint32_t slot_count);
+  static Result<Scoreboard> map(Fd fd, std::uint32_t slot_count);
+  Scoreboard(Scoreboard&&) noexcept;
+  Scoreboard& operator=(Scoreboard&&) noexcept;
+  ~Scoreboard();
+
+  ScoreboardHeader& header() const;
+  /// Precondition: index < slot_count().
+  ScoreboardSlot& slot(std::uint32_t index) const;
+  std::uint32_t slot_count() const { return slot_count_; }
+  int fd() const { return fd_.get(); }
+
+  /// Clears a slot for its next worker.
+  void reset_slot(std::uint32_t index, std::uint64_t generation) const;
+
+ private:
+  Scoreboard(Fd fd, void* memory, std::uint32_t slot_count);
+  std::size_t size() const;
+  Fd fd_;
+  void* memory_ = nullptr;
+  std::uint32_t slot_count_ = 0;
+};
+
+/// CLOCK_MONOTONIC in µs: the scoreboard's and sd-event's clock.
+std::uint64_t monotonic_usec();
+
+}  // namespace green

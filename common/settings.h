@@ -1,0 +1,100 @@
+// Every setting of a site, named once. From the one table come: the TOML reader, GREEN_* environment
+// variables, greend's options, --check-config, --print-config and the manual's option list.
+// No process affinity; not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "common/result.h"
+
+namespace green {
+
+using Microseconds = std::chrono::microseconds;
+using StringList = std::vector<std::string>;
+using StringMap = std::map<std::string, std::string>;
+
+/// The values. Defaults are in the table (settings.cpp), not here: use default_settings().
+struct Settings {
+  StringList bind;     ///< "HOST:PORT", "[V6]:PORT", "unix:/path"; unused where systemd passes sockets
+  std::string app;     ///< "module:attr", "module:attr.attr", "module:factory()" or "module"
+  std::int64_t workers = 0;
+  Microseconds timeout{};           ///< per request; 0: none
+  Microseconds graceful_timeout{};  ///< for draining
+  Microseconds start_timeout{};     ///< from a generation's start to all its workers ready; 0: none
+  Microseconds keepalive{};         ///< idle keep-alive connections; 0: no keep-alive
+  std::string python;               ///< a venv's folder or an interpreter; empty: the system's
+  std::string chdir;                ///< empty: where greend was started
+  StringList pythonpath;
+  StringMap env;
+  std::string probe;    ///< path asked of a new generation before it serves; empty: none
+  std::string preload;  ///< "auto", "on", "off"
+  std::string log_level;
+  bool operator==(const Settings&) const = default;
+};
+
+enum class SettingType { string, integer, duration, choice, string_list, string_map };
+/// What a changed value needs to take effect.
+enum class SettingScope { reload, restart };
+
+struct Setting {
+  std::string_view name;  ///< TOML key; "graceful_timeout" → GREEN_GRACEFUL_TIMEOUT, --graceful-timeout
+  SettingType type;
+  std::variant<std::string Settings::*, std::int64_t Settings::*, Microseconds Settings::*,
+               StringList Settings::*, StringMap Settings::*>
+      member;
+  std::string_view default_text;  ///< as it would be typed on the command line; empty: empty
+  std::int64_t minimum = 0;       ///< integers: bounds; durations: bounds in seconds
+  std::int64_t maximum = 0;
+  std::string_view choices{};  ///< choice: "auto|on|off"
+  SettingScope scope = SettingScope::reload;
+  bool is_secret = false;  ///< values are never printed (env)
+  std::string_view unit{};  ///< "seconds", "" …
+  std::string_view help;    ///< one line, no full stop
+};
+
+std::span<const Setting> settings_table();
+const Setting* find_setting(std::string_view name);
+Settings default_settings();
+/// The known name nearest to a mistyped one (edit distance ≤ 2 or a prefix), or empty.
+std::string_view nearest_setting(std::string_view name);
+
+struct SettingSources {
+  std::optional<std::filesystem::path> file{};  ///< must exist when given
+  /// Looks up an environment variable; nullptr: unset. Empty function: no environment is read.
+  std::function<const char*(const char*)> environment{};
+  /// GREEN_* variables that are set, so that a mistyped one can be named. May be empty.
+  StringList environment_names{};
+  /// Option name as in the table → its values, in order (one for scalars).
+  std::map<std::string, StringList, std::less<>> command_line{};
+};
+
+struct LoadedSettings {
+  Settings values;
+  /// Setting name → where its value came from: "default", "/etc/green/site.toml:3",
+  /// "environment GREEN_WORKERS", "command line". Every setting has an entry.
+  std::map<std::string, std::string, std::less<>> origins;
+};
+
+/// Command line > environment > file > default. Errors are ErrorCode::configuration, one line, and name
+/// file, line and key (or the variable or option), what is wrong, what is allowed, and the nearest name.
+/// Also refuses: a file that can't be read, wrong types, out-of-bounds numbers, an empty `app`.
+Result<LoadedSettings> load_settings(const SettingSources& sources);
+
+/// TOML that load_settings reads back to the same values; secrets included (worker hand-over only).
+std::string settings_to_toml(const Settings& settings);
+Result<Settings> settings_from_toml(std::string_view toml);
+
+/// For --print-config: TOML with each value's origin as a comment; secret values are masked.
+std::string describe_settings(const LoadedSettings& loaded);
+
+}  // namespace green

@@ -1,0 +1,75 @@
+// The seam between HTTP and whatever answers it (Python's WSGI, a probe, a test's fake).
+// Loop thread of a worker. No Python here.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/result.h"
+
+namespace green::http {
+
+class Body;
+
+struct Header {
+  std::string_view name;  ///< as received; compare case-insensitively (RFC 9110, 5.1)
+  std::string_view value;  ///< without surrounding whitespace
+};
+
+/// Where a connection comes from and arrived at, as text made once per connection.
+struct Endpoints {
+  std::string remote_address;  ///< "192.0.2.1", "2001:db8::1"; empty for a unix socket
+  std::string remote_port;     ///< empty for a unix socket
+  std::string local_address;   ///< for SERVER_NAME: an address, or a unix socket's path
+  std::string local_port;      ///< empty for a unix socket
+};
+
+/// A complete request: head and whole body have been read. Views live as long as the exchange.
+struct Request {
+  std::string_view method;
+  std::string_view target;  ///< request-target as received (RFC 9112, 3.2)
+  std::string_view path;    ///< of the target, still percent-encoded; "*" for OPTIONS *
+  std::string_view query;   ///< without '?'
+  int version_minor = 1;    ///< of HTTP/1.x
+  std::span<const Header> headers;
+  const Endpoints* endpoints = nullptr;
+  Body* body = nullptr;  ///< never null
+};
+
+/// One request and its reply. The connection owns it; an application answers it by start(), write()*,
+/// finish(), or gives up by abort(). Writing never blocks: what the socket does not take is kept (in
+/// memory, then in a temporary file), so a slow client holds no application.
+class Exchange {
+ public:
+  virtual const Request& request() const = 0;
+
+  /// Status ("200"), reason ("OK", may be empty), headers in order. Framing (Content-Length or chunked),
+  /// Date, Server and Connection are the server's: added where missing. Nothing is sent before the first
+  /// write() or finish(). May be called again before anything was sent (PEP 3333, exc_info).
+  /// Errors (ErrorCode::application): a status out of 100–999, CR, LF or NUL in a header, a bad name.
+  virtual Result<void> start(int status, std::string_view reason, std::span<const Header> headers) = 0;
+  /// A part of the body. Errors: more than the declared Content-Length; the client is gone (ErrorCode::unavailable).
+  virtual Result<void> write(std::string_view data) = 0;
+  /// The reply is complete. Less than the declared Content-Length closes the connection.
+  virtual void finish() = 0;
+  /// The application failed: 500 if nothing was sent yet, else the connection is cut.
+  virtual void abort() = 0;
+  virtual bool head_sent() const = 0;
+  /// False once the client is known to be gone.
+  virtual bool client_connected() const = 0;
+
+ protected:
+  ~Exchange() = default;
+};
+
+class Application {
+ public:
+  virtual ~Application() = default;
+  /// Answers the exchange. May return before it is finished; it is then finished later on this thread.
+  /// Does not throw.
+  virtual void call(Exchange& exchange) = 0;
+};
+
+}  // namespace green::http
