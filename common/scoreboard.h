@@ -54,7 +54,6 @@ class Scoreboard {
 
  private:
   Scoreboard(Fd fd, void* memory, std::uint32_t slot_count);
-  std::size_t size() const;
   Fd fd_;
   void* memory_ = nullptr;
   std::uint32_t slot_count_ = 0;
