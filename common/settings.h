@@ -1,6 +1,6 @@
-// Every setting of a site, named once. From the one table come: the TOML reader, GREEN_* environment
-// variables, greend's options, --check-config, --print-config and the manual's option list.
-// No process affinity; not thread-safe.
+// Every setting of a site, named once. From the one table come: the TOML reader, GREEN_*
+// environment variables, greend's options, --check-config, --print-config and the manual's option
+// list. No process affinity; not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -25,8 +25,8 @@ using StringMap = std::map<std::string, std::string>;
 
 /// The values. Defaults are in the table (settings.cpp), not here: use default_settings().
 struct Settings {
-  StringList bind;     ///< "HOST:PORT", "[V6]:PORT", "unix:/path"; unused where systemd passes sockets
-  std::string app;     ///< "module:attr", "module:attr.attr", "module:factory()" or "module"
+  StringList bind;  ///< "HOST:PORT", "[V6]:PORT", "unix:/path"; unused where systemd passes sockets
+  std::string app;  ///< "module:attr", "module:attr.attr", "module:factory()" or "module"
   std::int64_t workers = 0;
   Microseconds timeout{};           ///< per request; 0: none
   Microseconds graceful_timeout{};  ///< for draining
@@ -47,7 +47,8 @@ enum class SettingType { string, integer, duration, choice, string_list, string_
 enum class SettingScope { reload, restart };
 
 struct Setting {
-  std::string_view name;  ///< TOML key; "graceful_timeout" → GREEN_GRACEFUL_TIMEOUT, --graceful-timeout
+  std::string_view
+      name;  ///< TOML key; "graceful_timeout" → GREEN_GRACEFUL_TIMEOUT, --graceful-timeout
   SettingType type;
   std::variant<std::string Settings::*, std::int64_t Settings::*, Microseconds Settings::*,
                StringList Settings::*, StringMap Settings::*>
@@ -57,9 +58,11 @@ struct Setting {
   std::int64_t maximum = 0;
   std::string_view choices{};  ///< choice: "auto|on|off"
   SettingScope scope = SettingScope::reload;
-  bool is_secret = false;  ///< values are never printed (env)
+  bool is_secret = false;   ///< values are never printed (env)
   std::string_view unit{};  ///< "seconds", "" …
-  std::string_view help;    ///< one line, no full stop
+  /// What the word "auto" stands for; nullptr: an integer that does not know it.
+  std::int64_t (*automatic)() = nullptr;
+  std::string_view help;  ///< one line, no full stop
 };
 
 std::span<const Setting> settings_table();
@@ -72,7 +75,9 @@ struct SettingSources {
   std::optional<std::filesystem::path> file{};  ///< must exist when given
   /// Looks up an environment variable; nullptr: unset. Empty function: no environment is read.
   std::function<const char*(const char*)> environment{};
-  /// GREEN_* variables that are set, so that a mistyped one can be named. May be empty.
+  /// GREEN_* variables that are set, so that a mistyped one can be named: it is an error when it
+  /// comes near a setting's, and left alone otherwise (GREEN_BUS, a container platform's own). May
+  /// be empty.
   StringList environment_names{};
   /// Option name as in the table → its values, in order (one for scalars).
   std::map<std::string, StringList, std::less<>> command_line{};
@@ -85,13 +90,16 @@ struct LoadedSettings {
   std::map<std::string, std::string, std::less<>> origins;
 };
 
-/// Command line > environment > file > default. Errors are ErrorCode::configuration, one line, and name
-/// file, line and key (or the variable or option), what is wrong, what is allowed, and the nearest name.
-/// Also refuses: a file that can't be read, wrong types, out-of-bounds numbers, an empty `app`.
+/// Command line > environment > file > default; of `env`, each variable by itself. Errors are
+/// ErrorCode::configuration, one line, and name file, line and key (or the variable or option),
+/// what is wrong, what is allowed, and the nearest name. Also refuses: a file that can't be read,
+/// wrong types, out-of-bounds numbers, an empty `app`.
 Result<LoadedSettings> load_settings(const SettingSources& sources);
 
-/// TOML that load_settings reads back to the same values; secrets included (worker hand-over only).
+/// TOML that settings_from_toml reads back to the same values; secrets included (worker hand-over
+/// only). Strings must be UTF-8, as load_settings makes sure they are.
 std::string settings_to_toml(const Settings& settings);
+/// Checks types and names only, not bounds or syntax: load_settings did that. Absent: the default.
 Result<Settings> settings_from_toml(std::string_view toml);
 
 /// For --print-config: TOML with each value's origin as a comment; secret values are masked.
