@@ -1,0 +1,68 @@
+#include "common/settings.h"
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+namespace green {
+namespace {
+
+TEST(SettingsTable, NamesEachSettingOnceInItsTomlSpelling) {
+  std::set<std::string_view> names;
+  for (const Setting& setting : settings_table()) {
+    EXPECT_TRUE(names.insert(setting.name).second) << setting.name;
+    EXPECT_EQ(setting.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_"), std::string_view::npos)
+        << setting.name;
+    EXPECT_EQ(find_setting(setting.name), &setting);
+  }
+  EXPECT_EQ(find_setting("no_such_setting"), nullptr);
+}
+
+TEST(SettingsTable, HasOneLineOfHelpForEach) {
+  for (const Setting& setting : settings_table()) {
+    EXPECT_FALSE(setting.help.empty()) << setting.name;
+    EXPECT_FALSE(setting.help.ends_with('.')) << setting.name;
+    EXPECT_EQ(setting.help.find('\n'), std::string_view::npos) << setting.name;
+  }
+}
+
+TEST(SettingsTable, HasTheDefaultsOfTheManual) {
+  const Settings settings = default_settings();
+  EXPECT_EQ(settings.bind, StringList{"127.0.0.1:8000"});
+  EXPECT_EQ(settings.app, "");
+  EXPECT_GE(settings.workers, 2);
+  EXPECT_LE(settings.workers, 512);
+  EXPECT_EQ(settings.timeout, std::chrono::seconds(30));
+  EXPECT_EQ(settings.graceful_timeout, std::chrono::seconds(30));
+  EXPECT_EQ(settings.start_timeout, std::chrono::minutes(10));
+  EXPECT_EQ(settings.keepalive, std::chrono::seconds(5));
+  EXPECT_EQ(settings.pythonpath, StringList{});
+  EXPECT_EQ(settings.env, StringMap{});
+  EXPECT_EQ(settings.probe, "");
+  EXPECT_EQ(settings.preload, "auto");
+  EXPECT_EQ(settings.log_level, "info");
+}
+
+TEST(NearestSetting, FindsSlipsOfTheFinger) {
+  EXPECT_EQ(nearest_setting("wrokers"), "workers");
+  EXPECT_EQ(nearest_setting("worker"), "workers");
+  EXPECT_EQ(nearest_setting("time_out"), "timeout");
+  EXPECT_EQ(nearest_setting("graceful-timeout"), "graceful_timeout");
+  EXPECT_EQ(nearest_setting("loglevel"), "log_level");
+}
+
+TEST(NearestSetting, CompletesABeginning) {
+  EXPECT_EQ(nearest_setting("grace"), "graceful_timeout");
+  EXPECT_EQ(nearest_setting("py"), "python");
+}
+
+TEST(NearestSetting, GuessesNothingForAnotherWord) {
+  EXPECT_EQ(nearest_setting("bus"), "");
+  EXPECT_EQ(nearest_setting("port"), "");
+  EXPECT_EQ(nearest_setting("a"), "");
+  EXPECT_EQ(nearest_setting(""), "");
+  EXPECT_EQ(nearest_setting("app_service_host"), "");
+}
+
+}  // namespace
+}  // namespace green
