@@ -1,0 +1,56 @@
+// The HTTP server of one worker: listeners in, connections out to an Application. Loop thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/fd.h"
+#include "common/result.h"
+#include "daemon/http/application.h"
+#include "daemon/http/limits.h"
+#include "daemon/http/reactor.h"
+
+namespace green::http {
+
+/// What the worker wants to know (its scoreboard slot) or decide. Called on the loop thread.
+class ServerObserver {
+ public:
+  virtual ~ServerObserver() = default;
+  /// Asked before each accept4(): a flag in shared memory may have turned since epoll reported.
+  virtual bool may_accept() { return true; }
+  virtual void connection_opened() {}
+  virtual void connection_closed() {}
+  /// A whole request was read; the application is called now (CLOCK_MONOTONIC in µs, fresh).
+  virtual void call_begins(std::uint64_t now_usec) { (void)now_usec; }
+  /// Application::call() returned; the reply may still be unfinished.
+  virtual void call_ended() {}
+  /// The reply was handed to the kernel whole, or the connection is gone. One for each call_begins().
+  virtual void request_done() {}
+};
+
+class Server {
+ public:
+  /// All three outlive the server.
+  static std::unique_ptr<Server> create(Reactor& reactor, Application& application,
+                                        ServerObserver& observer, Limits limits);
+  /// Closes every connection; exchanges are gone with it.
+  virtual ~Server() = default;
+
+  /// A bound, listening socket (TCP or unix). Before or after start_accepting().
+  virtual Result<void> add_listener(Fd listener) = 0;
+  virtual Result<void> start_accepting() = 0;
+  /// Closes our listeners, after a last look for a connection whose wake-up only we got.
+  virtual void stop_accepting() = 0;
+  /// Stops accepting; requests in flight are finished; the next one on a keep-alive connection is
+  /// answered with Connection: close; idle connections are closed late. Then `on_drained`, once.
+  virtual void drain(std::function<void()> on_drained) = 0;
+  virtual bool draining() const = 0;
+
+  /// Serves a connected stream socket as if it had been accepted (tests, an acceptor elsewhere).
+  virtual Result<void> adopt(Fd socket) = 0;
+  virtual std::size_t connection_count() const = 0;
+};
+
+}  // namespace green::http

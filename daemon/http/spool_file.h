@@ -1,0 +1,31 @@
+// A temporary file that no name leads to: gone with its descriptor. Loop thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/fd.h"
+#include "common/result.h"
+
+namespace green::http {
+
+class SpoolFile {
+ public:
+  /// O_TMPFILE in `directory`; where the file system cannot, mkstemp and unlink.
+  static Result<SpoolFile> create(const std::string& directory);
+
+  Result<void> append(std::string_view data);
+  /// pread: 0 at the end.
+  Result<std::size_t> read(std::uint64_t offset, std::span<char> buffer) const;
+  std::uint64_t size() const { return size_; }
+  int fd() const { return fd_.get(); }
+
+ private:
+  explicit SpoolFile(Fd fd) : fd_(std::move(fd)) {}
+  Fd fd_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace green::http
