@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "common/settings_value.h"
+#include "common/text.h"
 
 namespace green {
 namespace {

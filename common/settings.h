@@ -15,11 +15,11 @@
 #include <variant>
 #include <vector>
 
+#include "common/duration.h"
 #include "common/result.h"
 
 namespace green {
 
-using Microseconds = std::chrono::microseconds;
 using StringList = std::vector<std::string>;
 using StringMap = std::map<std::string, std::string>;
 

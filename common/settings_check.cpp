@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "common/settings_value.h"
+#include "common/text.h"
 
 namespace green {
 namespace {

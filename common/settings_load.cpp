@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "common/names.h"
 #include "common/settings_toml.h"
+#include "common/text.h"
 
 namespace green {
 namespace {

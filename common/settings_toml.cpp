@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "common/text.h"
+
 namespace green {
 namespace {
 

@@ -3,6 +3,7 @@
 // 512"); who knows the file, variable or option puts it in front. Internal to common/settings*.cpp.
 #pragma once
 
+#include "common/duration.h"
 #include "common/settings.h"
 
 namespace green {
@@ -25,18 +26,9 @@ Result<void> check_syntax(const Setting& setting, const SettingValue& value);
 void store_value(const Setting& setting, SettingValue value, Settings& settings);
 SettingValue value_of(const Setting& setting, const Settings& settings);
 
-/// "30", "1.5" (seconds), "500ms", "30s", "2min", "1h".
-Result<Microseconds> parse_duration(std::string_view text);
-Result<Microseconds> duration_from_seconds(double seconds);
 /// What an integer or duration may be: "must be a whole number between 1 and 512".
 std::string describe_range(const Setting& setting);
 /// "auto|on|off" → "must be auto, on or off".
 std::string describe_choices(const Setting& setting);
-
-bool is_valid_utf8(std::string_view text);
-/// Fit for one line of a message: control characters escaped, long text shortened.
-std::string printable(std::string_view text);
-/// Insertions, deletions, substitutions and swaps of neighbours between two words.
-std::size_t edit_distance(std::string_view a, std::string_view b);
 
 }  // namespace green
