@@ -7,6 +7,7 @@
 // The first message on the channel is MessageType::spec with the WorkerSpec and its descriptors.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <array>
@@ -19,6 +20,9 @@ inline constexpr int worker_channel_fd = 3;
 
 /// Raised when the layout of anything below or of the scoreboard changes: greend and green-worker must agree.
 inline constexpr std::uint32_t worker_protocol_version = 1;
+
+/// greend asks a worker for its Python stacks by this signal, before it kills it.
+inline int worker_dump_signal() { return SIGRTMIN + 7; }
 
 struct WorkerSpec {
   std::uint32_t protocol_version = worker_protocol_version;

@@ -1,0 +1,135 @@
+// Generation: one import of the application: a zygote and the workers forked from it, kept at a wanted
+// number. starting → ready → serving → draining → gone. greend's thread.
+// It knows how; the Manager decides when (which generation serves, what a failure means).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "common/scoreboard.h"
+#include "common/settings.h"
+#include "common/worker_spec.h"
+#include "daemon/manager/restart_backoff.h"
+#include "daemon/manager/slot_pool.h"
+#include "daemon/manager/worker_process.h"
+
+namespace green::manager {
+
+enum class GenerationState { starting, ready, serving, draining, gone };
+
+class Generation;
+
+/// Told from event callbacks: may call any method of the generation, but not destroy it.
+class GenerationObserver {
+ public:
+  /// All wanted workers are set up and the probe, if any, was answered. Once, from `starting`.
+  virtual void generation_ready(Generation& generation) = 0;
+  /// The start failed; `text` is one line or a traceback. Once, from `starting`.
+  virtual void generation_failed(Generation& generation, StartFailure kind, std::string text) = 0;
+  /// A serving generation lost its zygote: it can't replace workers any more.
+  virtual void zygote_lost(Generation& generation, const std::string& how) = 0;
+  virtual void worker_added(Generation& generation, std::uint32_t slot) = 0;
+  virtual void worker_removed(Generation& generation, std::uint32_t slot) = 0;
+  /// Any change a status line could show.
+  virtual void generation_changed(Generation& generation) = 0;
+  virtual void generation_gone(Generation& generation) = 0;
+
+ protected:
+  ~GenerationObserver() = default;
+};
+
+/// What all generations of a manager share. Outlives them.
+struct GenerationContext {
+  EventLoop& loop;
+  Children& children;
+  Scoreboard& scoreboard;
+  SlotPool& slots;
+  std::span<const int> listeners;
+  std::string site;
+  std::string worker_program;
+  GenerationObserver& observer;
+};
+
+class Generation {
+ public:
+  Generation(GenerationContext context, std::uint64_t number, Settings settings);
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  /// Starts the zygote. An error here, or generation_failed() later.
+  Result<void> start(std::uint32_t worker_count);
+  /// The number of workers to keep (≥ 1): forks the missing, drains the surplus.
+  void set_worker_count(std::uint32_t count);
+  /// From ready: this generation's workers accept from now on, all others' no longer.
+  void serve();
+  /// Every worker finishes what it has, for graceful_timeout at most; generation_gone() follows.
+  void drain();
+  /// SIGKILL to all; generation_gone() follows.
+  void kill();
+  /// Looks for workers that do not turn, overdue drains and stuck forks. About once a second.
+  void check(std::uint64_t now_usec, bool trust_heartbeats);
+
+  std::uint64_t number() const { return number_; }
+  GenerationState state() const { return state_; }
+  const Settings& settings() const { return settings_; }
+  const std::map<std::uint32_t, std::unique_ptr<WorkerProcess>>& workers() const { return workers_; }
+  std::uint32_t worker_count() const { return worker_count_; }
+  std::uint32_t ready_workers() const;
+  bool imported() const { return imported_; }
+  /// True if every wanted worker, and no other, is there and ready or serving.
+  bool settled() const;
+  /// Requests answered by workers that are gone.
+  std::uint64_t past_requests() const { return past_requests_; }
+  std::uint64_t unexpected_deaths() const { return unexpected_deaths_; }
+  /// "workers keep dying (signal 11 (SEGV)), next start in 8 s", or empty.
+  std::string trouble(std::uint64_t now_usec) const;
+
+ private:
+  Result<void> send_spec();
+  void on_zygote_message(ReceivedMessage& received);
+  void on_zygote_exited(const ChildExit& child);
+  void on_forked(std::uint32_t slot, pid_t pid);
+  void on_fork_failed(std::uint32_t slot, int error);
+  void on_worker_message(std::uint32_t slot, ReceivedMessage& received);
+  void on_worker_exited(std::uint32_t slot, const ChildExit& child);
+  void on_worker_channel_closed(std::uint32_t slot);
+  void worker_became_ready(WorkerProcess& worker);
+  void fill();
+  Result<void> fork_worker();
+  void drain_surplus(std::uint32_t surplus);
+  void drain_worker(WorkerProcess& worker);
+  void remove_worker(std::uint32_t slot);
+  void replace_after_death(const std::string& how);
+  void maybe_ready();
+  void became_ready();
+  void fail_start(StartFailure kind, std::string text);
+  void maybe_gone();
+  void check_worker(WorkerProcess& worker, std::uint64_t now_usec, bool trust_heartbeats);
+  std::uint32_t active_workers() const;
+  std::uint32_t forking_workers() const;
+
+  GenerationContext context_;
+  const std::uint64_t number_;
+  const Settings settings_;
+  GenerationState state_ = GenerationState::starting;
+  std::uint32_t worker_count_ = 0;
+  bool imported_ = false;
+  bool probing_ = false;
+  bool start_failed_ = false;
+  std::uint64_t start_deadline_usec_ = 0;
+  std::uint64_t past_requests_ = 0;
+  std::uint64_t unexpected_deaths_ = 0;
+  std::string last_death_;
+  RestartBackoff backoff_;
+  std::uint64_t next_fork_usec_ = 0;
+  EventSource fork_timer_;
+  std::unique_ptr<WorkerProcess> zygote_;
+  std::map<std::uint32_t, std::unique_ptr<WorkerProcess>> workers_;
+};
+
+}  // namespace green::manager

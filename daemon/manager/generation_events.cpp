@@ -1,0 +1,223 @@
+// Generation: what its zygote and workers say, and how they end.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/log.h"
+#include "daemon/manager/generation.h"
+
+namespace green::manager {
+namespace {
+
+/// The text that came with a message, or what went wrong in reading it.
+std::string text_of(const ReceivedMessage& received) {
+  if (received.descriptors.empty()) return {};
+  auto text = read_text(received.descriptors.front().get());
+  return text ? std::move(*text) : text.error().message();
+}
+
+}  // namespace
+
+void Generation::on_zygote_message(ReceivedMessage& received) {
+  const Message& message = received.message;
+  switch (message.type) {
+    case MessageType::imported: {
+      if (const std::string warnings = text_of(received); !warnings.empty())
+        log_warning("generation {}: {}", number_, warnings);
+      imported_ = true;
+      fill();
+      context_.observer.generation_changed(*this);
+      return;
+    }
+    case MessageType::import_failed:
+      fail_start(static_cast<StartFailure>(message.code), text_of(received));
+      return;
+    case MessageType::forked:
+      on_forked(message.slot, message.pid);
+      return;
+    case MessageType::fork_failed:
+      on_fork_failed(message.slot, message.code);
+      return;
+    default:
+      log_error("generation {}: the zygote sent a message of unknown type {}", number_,
+                static_cast<std::uint32_t>(message.type));
+  }
+}
+
+void Generation::on_forked(std::uint32_t slot, pid_t pid) {
+  const auto found = workers_.find(slot);
+  // Its own first message may have come first, and even its end.
+  if (found == workers_.end() || found->second->state() != WorkerState::forking) return;
+  WorkerProcess& worker = *found->second;
+  const auto adopted = worker.adopt(pid);
+  if (!adopted) {
+    on_fork_failed(slot, adopted.error().errno_value());
+    return;
+  }
+  context_.children.release_unclaimed();
+  log_debug("generation {}: worker {} is process {}", number_, slot, pid);
+  context_.observer.worker_added(*this, slot);
+  if (state_ == GenerationState::draining) {
+    worker.kill_now();
+    return;
+  }
+  fill();
+}
+
+void Generation::on_fork_failed(std::uint32_t slot, int error) {
+  remove_worker(slot);
+  const std::string how = fmt::format("fork: {}", std::strerror(error));
+  log_error("generation {}: worker {} could not be forked: {}", number_, slot, std::strerror(error));
+  if (state_ == GenerationState::starting) {
+    fail_start(StartFailure::application, how);
+  } else {
+    replace_after_death(how);
+    context_.observer.generation_changed(*this);
+  }
+}
+
+void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received) {
+  const auto found = workers_.find(slot);
+  if (found == workers_.end()) return;
+  WorkerProcess& worker = *found->second;
+  switch (received.message.type) {
+    case MessageType::ready:
+      // A worker can be set up before its zygote has said that it exists.
+      if (worker.expected_to_exit()) return;
+      if (worker.state() == WorkerState::forking) {
+        on_forked(slot, received.sender);
+        if (!workers_.contains(slot) || worker.state() != WorkerState::starting) return;
+      }
+      worker.set_state(WorkerState::ready);
+      worker_became_ready(worker);
+      return;
+    case MessageType::start_failed: {
+      const std::string text = text_of(received);
+      if (state_ == GenerationState::starting) {
+        fail_start(static_cast<StartFailure>(received.message.code), text);
+      } else {
+        log_error("worker {} could not load the application:\n{}", slot, text);
+      }
+      return;
+    }
+    case MessageType::draining:
+      // Its own wish (SIGTERM) or our answer.
+      if (worker.expected_to_exit()) return;
+      worker.set_state(WorkerState::draining);
+      worker.set_drain_deadline(monotonic_usec() +
+                                static_cast<std::uint64_t>(settings_.graceful_timeout.count()));
+      fill();
+      context_.observer.generation_changed(*this);
+      return;
+    case MessageType::probed:
+      probing_ = false;
+      if (state_ != GenerationState::starting) return;
+      if (received.message.code >= 100 && received.message.code < 500) {
+        became_ready();
+      } else {
+        std::string text = fmt::format("the probe of {} was answered with status {}",
+                                       settings_.probe, received.message.code);
+        if (received.message.code < 100)
+          text = fmt::format("the application raised on the probe of {}", settings_.probe);
+        if (const std::string traceback = text_of(received); !traceback.empty())
+          text += "\n" + traceback;
+        fail_start(StartFailure::application, text);
+      }
+      return;
+    default:
+      log_error("worker {} sent a message of unknown type {}", slot,
+                static_cast<std::uint32_t>(received.message.type));
+  }
+}
+
+void Generation::worker_became_ready(WorkerProcess& worker) {
+  if (state_ == GenerationState::serving) {
+    if (auto sent = worker.send(MessageType::serve); sent) {
+      worker.set_state(WorkerState::serving);
+    } else {
+      log_error("worker {}: {}", worker.slot(), sent.error().message());
+    }
+  }
+  maybe_ready();
+  context_.observer.generation_changed(*this);
+}
+
+void Generation::maybe_ready() {
+  if (state_ != GenerationState::starting || start_failed_ || probing_) return;
+  if (ready_workers() < worker_count_) return;
+  if (settings_.probe.empty()) {
+    became_ready();
+    return;
+  }
+  const auto prober = std::ranges::find_if(workers_, [](const auto& entry) {
+    return entry.second->state() == WorkerState::ready;
+  });
+  if (auto sent = prober->second->send(MessageType::probe); !sent) {
+    fail_start(StartFailure::application, sent.error().message());
+    return;
+  }
+  probing_ = true;
+}
+
+void Generation::became_ready() {
+  state_ = GenerationState::ready;
+  context_.observer.generation_ready(*this);
+}
+
+void Generation::fail_start(StartFailure kind, std::string text) {
+  if (start_failed_ || state_ != GenerationState::starting) return;
+  start_failed_ = true;
+  context_.observer.generation_failed(*this, kind, std::move(text));
+}
+
+void Generation::on_worker_channel_closed(std::uint32_t slot) {
+  const auto found = workers_.find(slot);
+  if (found == workers_.end() || found->second->pid() == 0) return;
+  // Its exit follows at once, or it can't be steered any more. Not a wish of ours: the exit counts as a death.
+  WorkerProcess& worker = *found->second;
+  if (!worker.expected_to_exit()) worker.kill_after(1'000'000);
+}
+
+void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
+  const auto found = workers_.find(slot);
+  if (found == workers_.end()) return;
+  const bool expected = found->second->expected_to_exit();
+  const bool serving = state_ == GenerationState::serving;
+  if (expected) {
+    log_debug("worker {} (process {}) ended: {}", slot, child.pid, child.text());
+  } else if (!start_failed_) {
+    ++unexpected_deaths_;
+    log_warning("worker {} (process {}) ended unexpectedly: {}{}", slot, child.pid, child.text(),
+                serving ? "; replacing it" : "");
+  }
+  remove_worker(slot);
+  if (state_ == GenerationState::starting && !expected) {
+    fail_start(StartFailure::application,
+               fmt::format("a worker ended while it started: {}", child.text()));
+  } else if (serving && !expected) {
+    replace_after_death(child.text());
+  } else {
+    fill();
+  }
+  context_.observer.generation_changed(*this);
+  maybe_gone();
+}
+
+void Generation::on_zygote_exited(const ChildExit& child) {
+  zygote_.reset();
+  // What was asked of it will not come, and a worker it forked unreported ends with its channel.
+  std::vector<std::uint32_t> never_forked;
+  for (const auto& [slot, worker] : workers_)
+    if (worker->state() == WorkerState::forking) never_forked.push_back(slot);
+  for (const std::uint32_t slot : never_forked) remove_worker(slot);
+  if (state_ == GenerationState::starting) {
+    fail_start(StartFailure::application,
+               fmt::format("the process that imports the application ended: {}", child.text()));
+  } else if (state_ == GenerationState::ready || state_ == GenerationState::serving) {
+    context_.observer.zygote_lost(*this, child.text());
+  }
+  context_.observer.generation_changed(*this);
+  maybe_gone();
+}
+
+}  // namespace green::manager

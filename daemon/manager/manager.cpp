@@ -1,0 +1,244 @@
+// Manager: start, switch, stop and the supervision tick. Reloads and scaling: manager_reload.cpp; what
+// others are told: manager_status.cpp.
+#include "daemon/manager/manager.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/log.h"
+#include "common/names.h"
+
+namespace green::manager {
+namespace {
+
+/// Two generations of the most workers a site may have, and as many still draining.
+constexpr std::uint32_t scoreboard_slots = 4096;
+constexpr std::uint64_t tick_usec = 1'000'000;
+/// Each grant is renewed while there is progress, well before it runs out.
+constexpr std::uint64_t extension_usec = 15'000'000;
+constexpr std::uint64_t extension_interval_usec = 3'000'000;
+
+}  // namespace
+
+Result<std::unique_ptr<Manager>> Manager::create(EventLoop& loop, Children& children,
+                                                 ServiceNotify& notify,
+                                                 const std::vector<Listener>& listeners,
+                                                 ManagerOptions options) {
+  auto scoreboard = Scoreboard::create(scoreboard_slots);
+  if (!scoreboard) return fail(std::move(scoreboard.error()));
+  // make_unique can't reach the private constructor.
+  return std::unique_ptr<Manager>(new Manager(loop, children, notify, listeners,
+                                              std::move(options), std::move(*scoreboard)));
+}
+
+Manager::Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
+                 const std::vector<Listener>& listeners, ManagerOptions options,
+                 Scoreboard scoreboard)
+    : loop_(loop),
+      children_(children),
+      notify_(notify),
+      options_(std::move(options)),
+      scoreboard_(std::move(scoreboard)),
+      slots_(scoreboard_slots),
+      current_(options_.initial),
+      started_realtime_usec_(realtime_usec()) {
+  for (const Listener& listener : listeners) {
+    listener_fds_.push_back(listener.fd.get());
+    listener_addresses_.push_back(listener.address);
+  }
+}
+
+Manager::~Manager() = default;
+
+Result<void> Manager::start() {
+  target_workers_ = static_cast<std::uint32_t>(current_.values.workers);
+  candidate_settings_ = current_;
+  auto timer = loop_.add_timer(monotonic_usec() + tick_usec, [this] { tick(); });
+  if (!timer) return fail(std::move(timer.error()));
+  tick_timer_ = std::move(*timer);
+  last_tick_usec_ = monotonic_usec();
+  candidate_ = std::make_unique<Generation>(generation_context(), ++last_number_,
+                                            current_.values);
+  if (auto started = candidate_->start(target_workers_); !started) return started;
+  extend_start_timeout();
+  update_status();
+  return {};
+}
+
+GenerationContext Manager::generation_context() {
+  return {loop_,         children_,     scoreboard_,
+          slots_,        listener_fds_, options_.site,
+          options_.worker_program, *this};
+}
+
+void Manager::generation_ready(Generation& generation) {
+  if (&generation != candidate_.get()) return;
+  switch_to_candidate();
+}
+
+void Manager::switch_to_candidate() {
+  const bool first = serving_ == nullptr;
+  std::unique_ptr<Generation> old = std::exchange(serving_, std::move(candidate_));
+  current_ = candidate_settings_;
+  if (const auto level = log_level_from_name(current_.values.log_level)) log_set_level(*level);
+  serving_->serve();
+  if (old) retire(std::move(old));
+  if (first) {
+    log_notice("generation {} serves {} with {} workers", serving_->number(), current_.values.app,
+               target_workers_);
+    notify_.ready(status_line());
+    if (observer_ != nullptr) observer_->site_changed();
+    return;
+  }
+  log_notice("generation {} serves {}; the one before drains", serving_->number(),
+             current_.values.app);
+  finish_reload(JobResult::done,
+                fmt::format("generation {} serves with {} workers", serving_->number(),
+                            serving_->ready_workers()));
+}
+
+void Manager::generation_failed(Generation& generation, StartFailure kind, std::string text) {
+  if (&generation != candidate_.get()) return;
+  log_error("generation {} failed to start: {}", generation.number(), text);
+  generation.kill();
+  retire(std::move(candidate_));
+  if (serving_ == nullptr && !stopping_) {
+    exit_failed(kind == StartFailure::configuration ? exit_config : exit_failure, text);
+    return;
+  }
+  finish_reload(JobResult::failed, text);
+}
+
+void Manager::zygote_lost(Generation& generation, const std::string& how) {
+  if (&generation != serving_.get() || stopping_) return;
+  log_error("generation {}: its zygote ended ({}); starting another generation in its place",
+            generation.number(), how);
+  if (candidate_ == nullptr) begin_reload(ReloadCause::zygote_lost);
+}
+
+void Manager::exit_failed(int status, const std::string& reason) {
+  exit_reason_ = reason;
+  notify_.failed(fmt::format("failed to start: {}", reason));
+  stopping_ = true;
+  loop_.exit(status);
+}
+
+void Manager::retire(std::unique_ptr<Generation> generation) {
+  Generation& retired = *generation;
+  retired_.push_back(std::move(generation));
+  if (retired.state() == GenerationState::gone) {
+    generation_gone(retired);
+  } else {
+    retired.drain();
+  }
+}
+
+void Manager::generation_gone(Generation& generation) {
+  log_debug("generation {} is gone", generation.number());
+  // It is on the stack of this call: buried in the loop's next turn.
+  auto deferred = loop_.add_defer([this] {
+    std::erase_if(retired_, [this](const std::unique_ptr<Generation>& one) {
+      if (one->state() != GenerationState::gone) return false;
+      past_requests_ += one->past_requests();
+      past_deaths_ += one->unexpected_deaths();
+      return true;
+    });
+    update_status();
+    exit_when_empty();
+  });
+  if (!deferred) {
+    log_error("{}", deferred.error().message());
+    return;
+  }
+  bury_ = std::move(*deferred);
+}
+
+void Manager::worker_added(Generation&, std::uint32_t slot) {
+  if (observer_ != nullptr) observer_->worker_added(slot);
+}
+
+void Manager::worker_removed(Generation&, std::uint32_t slot) {
+  if (observer_ != nullptr) observer_->worker_removed(slot);
+}
+
+void Manager::generation_changed(Generation&) {
+  update_status();
+  finish_scale_if_settled();
+}
+
+void Manager::stop_gracefully() {
+  if (stopping_) return;
+  stopping_ = true;
+  respawn_timer_ = {};
+  log_notice("stopping: finishing the requests in flight");
+  notify_.stopping("stopping: finishing the requests in flight");
+  if (reload_job_) end_job(*std::exchange(reload_job_, {}), JobResult::cancelled, "greend stops");
+  if (waiting_reload_job_)
+    end_job(*std::exchange(waiting_reload_job_, {}), JobResult::cancelled, "greend stops");
+  if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::cancelled, "greend stops");
+  if (candidate_) {
+    candidate_->kill();
+    retire(std::move(candidate_));
+  }
+  if (serving_) retire(std::move(serving_));
+  exit_when_empty();
+}
+
+void Manager::stop_now() {
+  stop_gracefully();
+  log_notice("stopping at once");
+  for (const auto& generation : retired_) generation->kill();
+}
+
+void Manager::exit_when_empty() {
+  if (stopping_ && retired_.empty() && exit_reason_.empty()) loop_.exit(exit_success);
+}
+
+void Manager::extend_start_timeout() {
+  const std::uint64_t now = monotonic_usec();
+  if (now < last_extension_usec_ + extension_interval_usec && last_extension_usec_ != 0) return;
+  last_extension_usec_ = now;
+  notify_.extend_timeout(extension_usec);
+}
+
+bool Manager::progress_is_made(std::uint64_t now_usec) const {
+  // Starting and stopping have limits of their own (start_timeout, graceful_timeout).
+  if (serving_ == nullptr || serving_->settings().timeout.count() == 0) return true;
+  const auto limit = static_cast<std::uint64_t>(serving_->settings().timeout.count());
+  // A worker that stopped turning is killed at its limit; if none has turned for thrice as long,
+  // supervision itself has failed.
+  bool any = false;
+  for (const auto& [slot, worker] : serving_->workers()) {
+    if (worker->state() != WorkerState::serving) continue;
+    any = true;
+    if (now_usec < scoreboard_.slot(slot).heartbeat_usec.load(std::memory_order_relaxed) + 3 * limit)
+      return true;
+  }
+  return !any;
+}
+
+void Manager::tick() {
+  const std::uint64_t now = monotonic_usec();
+  // If we ourselves were held up (a stopped machine), so were the workers: give them a turn first.
+  if (now > last_tick_usec_ + 3 * tick_usec) heartbeats_trusted_from_usec_ = now + 5 * tick_usec;
+  last_tick_usec_ = now;
+  const bool trusted = now >= heartbeats_trusted_from_usec_;
+  if (serving_) serving_->check(now, trusted);
+  if (candidate_) candidate_->check(now, trusted);
+  for (const auto& generation : retired_) generation->check(now, trusted);
+
+  if (candidate_ || stopping_) extend_start_timeout();
+  const std::uint64_t watchdog = notify_.watchdog_usec();
+  if (watchdog > 0 && now >= last_watchdog_usec_ + std::min(watchdog / 4, 10 * tick_usec)) {
+    if (progress_is_made(now) || !trusted) {
+      notify_.feed_watchdog();
+      last_watchdog_usec_ = now;
+    }
+  }
+  update_status();
+  const std::uint64_t interval =
+      watchdog > 0 ? std::clamp<std::uint64_t>(watchdog / 4, tick_usec / 10, tick_usec) : tick_usec;
+  tick_timer_.set_time(now + interval);
+}
+
+}  // namespace green::manager

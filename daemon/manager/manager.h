@@ -1,0 +1,187 @@
+// Manager: greend's decisions. Which generation serves, when a reload switches or rolls back, how many
+// workers, what a failure means, when to exit. greend's thread. No bus, no notify protocol of its own.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/settings.h"
+#include "daemon/manager/children.h"
+#include "daemon/manager/event_loop.h"
+#include "daemon/manager/generation.h"
+#include "daemon/manager/listen_fds.h"
+#include "daemon/manager/service_notify.h"
+
+namespace green::manager {
+
+enum class SiteState { starting, serving, reloading, stopping };
+std::string_view site_state_name(SiteState state);
+
+enum class JobResult { done, failed, cancelled };
+std::string_view job_result_name(JobResult result);
+
+using JobId = std::uint32_t;
+
+/// Told of what changes; implemented by the bus. Must not call back into changes.
+class ManagerObserver {
+ public:
+  virtual ~ManagerObserver() = default;
+  virtual void job_removed(JobId job, JobResult result, const std::string& message) = 0;
+  virtual void site_changed() = 0;
+  virtual void worker_added(std::uint32_t slot) = 0;
+  virtual void worker_removed(std::uint32_t slot) = 0;
+};
+
+struct WorkerStatus {
+  std::uint32_t slot = 0;
+  pid_t pid = 0;
+  std::uint64_t generation = 0;
+  std::string state;
+  std::uint64_t started_realtime_usec = 0;
+  std::uint64_t busy_since_usec = 0;  ///< CLOCK_MONOTONIC; 0: idle
+  std::uint64_t requests = 0;
+  std::uint32_t connections = 0;
+};
+
+struct SiteStatus {
+  std::string site;
+  SiteState state = SiteState::starting;
+  std::string status_text;
+  std::string application;
+  std::string config_file;
+  std::vector<std::string> listeners;
+  std::uint64_t generation = 0;  ///< the serving one; 0: none yet
+  std::uint32_t target_workers = 0;
+  std::uint32_t ready_workers = 0;
+  std::uint32_t busy_workers = 0;
+  std::uint64_t requests_total = 0;
+  std::uint64_t worker_deaths_total = 0;
+  std::uint64_t started_realtime_usec = 0;
+  std::uint64_t last_reload_realtime_usec = 0;
+  std::string last_reload_result;  ///< "", "done", "failed"
+};
+
+struct ManagerOptions {
+  std::string site;
+  SettingSources sources;  ///< read again at every reload
+  LoadedSettings initial;
+  std::string worker_program;  ///< green-worker's path
+};
+
+class Manager final : private GenerationObserver {
+ public:
+  /// `listeners` are borrowed: the caller keeps them until the manager is gone.
+  static Result<std::unique_ptr<Manager>> create(EventLoop& loop, Children& children,
+                                                 ServiceNotify& notify,
+                                                 const std::vector<Listener>& listeners,
+                                                 ManagerOptions options);
+  ~Manager();
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  /// Starts generation 1. The loop exits with 78 or 1 if it fails (see exit_reason()).
+  Result<void> start();
+
+  /// Starts a reload, or joins the one that waits; the observer hears of its end.
+  Result<JobId> reload(std::string_view asked_by);
+  /// Errors: out of bounds (ErrorCode::configuration), stopping (ErrorCode::busy).
+  Result<JobId> scale(std::uint32_t workers, std::string_view asked_by);
+  /// Drains everything, then the loop exits with 0.
+  void stop_gracefully();
+  /// Kills everything; the loop exits with 0.
+  void stop_now();
+
+  SiteStatus status() const;
+  std::vector<WorkerStatus> workers() const;
+  std::optional<WorkerStatus> worker(std::uint32_t slot) const;
+  void set_observer(ManagerObserver* observer) { observer_ = observer; }
+  /// Why the start failed: text for whoever waits.
+  const std::string& exit_reason() const { return exit_reason_; }
+
+ private:
+  enum class ReloadCause { asked, zygote_lost };
+  struct ScaleJob {
+    JobId id;
+    std::uint32_t workers;
+  };
+
+  Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
+          const std::vector<Listener>& listeners, ManagerOptions options, Scoreboard scoreboard);
+
+  // GenerationObserver
+  void generation_ready(Generation& generation) override;
+  void generation_failed(Generation& generation, StartFailure kind, std::string text) override;
+  void zygote_lost(Generation& generation, const std::string& how) override;
+  void worker_added(Generation& generation, std::uint32_t slot) override;
+  void worker_removed(Generation& generation, std::uint32_t slot) override;
+  void generation_changed(Generation& generation) override;
+  void generation_gone(Generation& generation) override;
+
+  // manager_reload.cpp
+  void begin_reload(ReloadCause cause);
+  void finish_reload(JobResult result, const std::string& message);
+  void switch_to_candidate();
+  void respawn_later();
+  void finish_scale_if_settled();
+  void end_job(JobId job, JobResult result, std::string message);
+
+  GenerationContext generation_context();
+  void exit_failed(int status, const std::string& reason);
+  void retire(std::unique_ptr<Generation> generation);
+  void exit_when_empty();
+  void tick();
+  void extend_start_timeout();
+  bool progress_is_made(std::uint64_t now_usec) const;
+  void update_status();
+  std::string status_line() const;
+  void for_each_generation(const std::function<void(const Generation&)>& visit) const;
+
+  EventLoop& loop_;
+  Children& children_;
+  ServiceNotify& notify_;
+  std::vector<int> listener_fds_;
+  std::vector<std::string> listener_addresses_;
+  ManagerOptions options_;
+  Scoreboard scoreboard_;
+  SlotPool slots_;
+  ManagerObserver* observer_ = nullptr;
+
+  LoadedSettings current_;    ///< of the serving generation, or of the first start
+  LoadedSettings candidate_settings_;
+  std::uint32_t target_workers_ = 0;
+  std::uint64_t last_number_ = 0;
+  std::unique_ptr<Generation> serving_;
+  std::unique_ptr<Generation> candidate_;
+  std::vector<std::unique_ptr<Generation>> retired_;  ///< draining
+  EventSource bury_;
+
+  bool stopping_ = false;
+  std::uint64_t stop_deadline_usec_ = 0;
+  ReloadCause reload_cause_ = ReloadCause::asked;
+  JobId last_job_ = 0;
+  std::optional<JobId> reload_job_;          ///< of the candidate
+  std::optional<JobId> waiting_reload_job_;  ///< runs after it, with what is newer then
+  std::optional<ScaleJob> scale_job_;
+  std::vector<std::function<void()>> ended_jobs_;
+  EventSource report_jobs_;
+  RestartBackoff respawn_backoff_;
+  EventSource respawn_timer_;
+
+  EventSource tick_timer_;
+  std::uint64_t last_tick_usec_ = 0;
+  std::uint64_t last_extension_usec_ = 0;
+  std::uint64_t heartbeats_trusted_from_usec_ = 0;
+  std::uint64_t last_watchdog_usec_ = 0;
+  std::uint64_t started_realtime_usec_ = 0;
+  std::uint64_t last_reload_realtime_usec_ = 0;
+  std::string last_reload_result_;
+  std::uint64_t past_requests_ = 0;
+  std::uint64_t past_deaths_ = 0;
+  std::string exit_reason_;
+};
+
+}  // namespace green::manager

@@ -1,0 +1,143 @@
+// Manager: what it says of itself, by status line, D-Bus and notify.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "daemon/manager/manager.h"
+
+namespace green::manager {
+
+std::string_view site_state_name(SiteState state) {
+  switch (state) {
+    case SiteState::starting:
+      return "starting";
+    case SiteState::serving:
+      return "serving";
+    case SiteState::reloading:
+      return "reloading";
+    case SiteState::stopping:
+      return "stopping";
+  }
+  return "unknown";
+}
+
+std::string_view job_result_name(JobResult result) {
+  switch (result) {
+    case JobResult::done:
+      return "done";
+    case JobResult::failed:
+      return "failed";
+    case JobResult::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+void Manager::for_each_generation(const std::function<void(const Generation&)>& visit) const {
+  if (serving_) visit(*serving_);
+  if (candidate_) visit(*candidate_);
+  for (const auto& generation : retired_) visit(*generation);
+}
+
+std::string Manager::status_line() const {
+  if (stopping_) {
+    std::size_t workers = 0;
+    for (const auto& generation : retired_) workers += generation->workers().size();
+    return fmt::format("stopping: {} workers finish their requests", workers);
+  }
+  std::string line;
+  if (serving_) {
+    const std::uint32_t ready = serving_->ready_workers();
+    line = ready == serving_->worker_count()
+               ? fmt::format("generation {}: {} workers ready", serving_->number(), ready)
+               : fmt::format("generation {}: {} of {} workers ready", serving_->number(), ready,
+                             serving_->worker_count());
+    if (const std::string trouble = serving_->trouble(monotonic_usec()); !trouble.empty())
+      line += "; " + trouble;
+  }
+  if (candidate_) {
+    if (!line.empty()) line += "; ";
+    line += candidate_->imported()
+                ? fmt::format("starting generation {}: {} of {} workers ready",
+                              candidate_->number(), candidate_->ready_workers(),
+                              candidate_->worker_count())
+                : fmt::format("starting generation {}: importing {}", candidate_->number(),
+                              candidate_->settings().app);
+  }
+  if (!retired_.empty()) {
+    std::size_t draining = 0;
+    for (const auto& generation : retired_) draining += generation->workers().size();
+    if (draining > 0) line += fmt::format("; {} old workers draining", draining);
+  }
+  if (last_reload_result_ == "failed") line += "; last reload failed";
+  return line;
+}
+
+void Manager::update_status() {
+  const std::string line = status_line();
+  if (line == notify_.status_text()) return;
+  notify_.status(line);
+  if (observer_ != nullptr) observer_->site_changed();
+}
+
+SiteStatus Manager::status() const {
+  SiteStatus status{
+      .site = options_.site,
+      .state = stopping_                  ? SiteState::stopping
+               : serving_ == nullptr      ? SiteState::starting
+               : candidate_ != nullptr    ? SiteState::reloading
+                                          : SiteState::serving,
+      .status_text = status_line(),
+      .application = current_.values.app,
+      .config_file = options_.sources.file ? options_.sources.file->string() : "",
+      .listeners = listener_addresses_,
+      .generation = serving_ ? serving_->number() : 0,
+      .target_workers = target_workers_,
+      .ready_workers = serving_ ? serving_->ready_workers() : 0,
+      .requests_total = past_requests_,
+      .worker_deaths_total = past_deaths_,
+      .started_realtime_usec = started_realtime_usec_,
+      .last_reload_realtime_usec = last_reload_realtime_usec_,
+      .last_reload_result = last_reload_result_,
+  };
+  for_each_generation([&](const Generation& generation) {
+    status.requests_total += generation.past_requests();
+    status.worker_deaths_total += generation.unexpected_deaths();
+    for (const auto& [slot, worker] : generation.workers()) {
+      const ScoreboardSlot& board = scoreboard_.slot(slot);
+      status.requests_total += board.requests.load(std::memory_order_relaxed);
+      if (board.busy_since_usec.load(std::memory_order_relaxed) != 0) ++status.busy_workers;
+    }
+  });
+  return status;
+}
+
+std::vector<WorkerStatus> Manager::workers() const {
+  std::vector<WorkerStatus> all;
+  for_each_generation([&](const Generation& generation) {
+    for (const auto& [slot, worker] : generation.workers()) {
+      if (worker->state() == WorkerState::forking) continue;
+      const ScoreboardSlot& board = scoreboard_.slot(slot);
+      all.push_back({
+          .slot = slot,
+          .pid = worker->pid(),
+          .generation = generation.number(),
+          .state = std::string(worker_state_name(worker->state())),
+          .started_realtime_usec = worker->started_realtime_usec(),
+          .busy_since_usec = board.busy_since_usec.load(std::memory_order_relaxed),
+          .requests = board.requests.load(std::memory_order_relaxed),
+          .connections = board.connections.load(std::memory_order_relaxed),
+      });
+    }
+  });
+  std::ranges::sort(all, {}, &WorkerStatus::slot);
+  return all;
+}
+
+std::optional<WorkerStatus> Manager::worker(std::uint32_t slot) const {
+  for (WorkerStatus& one : workers())
+    if (one.slot == slot) return std::move(one);
+  return std::nullopt;
+}
+
+}  // namespace green::manager

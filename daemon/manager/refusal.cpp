@@ -1,0 +1,116 @@
+#include "daemon/manager/refusal.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "common/log.h"
+#include "common/scoreboard.h"
+
+namespace green::manager {
+namespace {
+
+constexpr std::string_view reply =
+    "HTTP/1.1 503 Service Unavailable\r\n"
+    "Content-Type: text/plain; charset=utf-8\r\n"
+    "Content-Length: 46\r\n"
+    "Retry-After: 2\r\n"
+    "Connection: close\r\n"
+    "\r\n"
+    "The site is not configured correctly (green).\n";
+static_assert(std::string_view("The site is not configured correctly (green).\n").size() == 46);
+
+/// More at a time wait in the sockets' own queues.
+constexpr std::size_t connections_at_once = 512;
+/// A client that has not sent its request's head by then gets the reply all the same.
+constexpr std::uint64_t head_limit_usec = 500'000;
+
+struct Client {
+  Fd fd;
+  std::uint64_t accepted_usec;
+  std::string last_bytes{};  ///< enough to see the empty line that ends a head
+  bool answered = false;     ///< then read to the end, so that no reset overtakes the reply
+};
+
+void answer(Client& client) {
+  ::send(client.fd.get(), reply.data(), reply.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::shutdown(client.fd.get(), SHUT_WR);
+  client.answered = true;
+}
+
+/// False once the connection is done with.
+bool read_some(Client& client) {
+  std::array<char, 16384> buffer;
+  const ssize_t size = ::recv(client.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (size < 0) return errno == EAGAIN || errno == EINTR;
+  if (size == 0) {
+    if (!client.answered) answer(client);
+    return false;
+  }
+  if (client.answered) return true;
+  client.last_bytes.append(buffer.data(), static_cast<std::size_t>(size));
+  const bool complete = client.last_bytes.find("\r\n\r\n") != std::string::npos;
+  if (client.last_bytes.size() > 3) client.last_bytes.erase(0, client.last_bytes.size() - 3);
+  if (complete) answer(client);
+  return true;
+}
+
+Fd watch_for_stop() {
+  sigset_t stops;
+  ::sigemptyset(&stops);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) ::sigaddset(&stops, number);
+  ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+  return Fd(::signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+}  // namespace
+
+void refuse_clients(const std::vector<Listener>& listeners, std::chrono::milliseconds duration) {
+  const Fd stop = watch_for_stop();
+  std::vector<Client> clients;
+  std::uint64_t refused = 0;
+  const std::uint64_t end = monotonic_usec() + static_cast<std::uint64_t>(duration.count()) * 1000;
+  for (std::uint64_t now = monotonic_usec(); now < end; now = monotonic_usec()) {
+    std::vector<pollfd> polled;
+    polled.push_back({.fd = stop.get(), .events = POLLIN, .revents = 0});
+    const bool room = clients.size() < connections_at_once;
+    for (const Listener& listener : listeners)
+      polled.push_back({.fd = room ? listener.fd.get() : -1, .events = POLLIN, .revents = 0});
+    for (const Client& client : clients)
+      polled.push_back({.fd = client.fd.get(), .events = POLLIN, .revents = 0});
+    const auto wait = static_cast<int>(std::min<std::uint64_t>((end - now) / 1000 + 1, 100));
+    if (::poll(polled.data(), polled.size(), wait) < 0 && errno != EINTR) {
+      log_error("{}", Error::from_errno("poll").message());
+      return;
+    }
+    if (polled[0].revents != 0) break;
+    now = monotonic_usec();
+    const std::size_t first_client = 1 + listeners.size();
+    for (std::size_t i = clients.size(); i-- > 0;) {
+      Client& client = clients[i];
+      bool open = polled[first_client + i].revents == 0 || read_some(client);
+      if (open && !client.answered && now > client.accepted_usec + head_limit_usec) answer(client);
+      if (client.answered && now > client.accepted_usec + 2 * head_limit_usec) open = false;
+      if (!open) clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    for (std::size_t i = 0; i < listeners.size(); ++i) {
+      if (polled[1 + i].revents == 0) continue;
+      while (clients.size() < connections_at_once) {
+        Fd fd(::accept4(listeners[i].fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!fd) break;
+        clients.push_back({.fd = std::move(fd), .accepted_usec = now});
+        ++refused;
+      }
+    }
+  }
+  for (Client& client : clients)
+    if (!client.answered) answer(client);
+  if (refused > 0) log_notice("answered 503 to {} connections", refused);
+}
+
+}  // namespace green::manager

@@ -1,0 +1,29 @@
+// SlotPool: which scoreboard slots are taken. A slot number is a worker's number everywhere (status,
+// D-Bus path, journal); the lowest free one is used. greend's thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace green::manager {
+
+class SlotPool {
+ public:
+  explicit SlotPool(std::uint32_t count) : taken_(count, false) {}
+
+  std::optional<std::uint32_t> take() {
+    for (std::uint32_t slot = 0; slot < taken_.size(); ++slot) {
+      if (taken_[slot]) continue;
+      taken_[slot] = true;
+      return slot;
+    }
+    return std::nullopt;
+  }
+  void release(std::uint32_t slot) { taken_[slot] = false; }
+
+ private:
+  std::vector<bool> taken_;
+};
+
+}  // namespace green::manager

@@ -1,0 +1,141 @@
+#include "daemon/manager/worker_process.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <ctime>
+#include <utility>
+
+#include "common/log.h"
+#include "common/scoreboard.h"
+
+namespace green::manager {
+
+std::string_view worker_state_name(WorkerState state) {
+  switch (state) {
+    case WorkerState::forking:
+    case WorkerState::starting:
+      return "starting";
+    case WorkerState::ready:
+      return "ready";
+    case WorkerState::serving:
+      return "serving";
+    case WorkerState::draining:
+      return "draining";
+    case WorkerState::killed:
+      return "killed";
+  }
+  return "unknown";
+}
+
+std::uint64_t realtime_usec() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000U +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1'000U;
+}
+
+WorkerProcess::WorkerProcess(EventLoop& loop, Children& children, std::uint32_t slot, Fd channel)
+    : loop_(loop),
+      children_(children),
+      slot_(slot),
+      created_monotonic_usec_(monotonic_usec()),
+      channel_(std::move(channel)) {}
+
+WorkerProcess::~WorkerProcess() {
+  if (pid_ != 0) children_.forget(pid_);
+}
+
+Result<void> WorkerProcess::listen(Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
+  auto source = loop_.add_io(channel_.get(), EPOLLIN, [this](std::uint32_t) { on_readable(); });
+  if (!source) return fail(std::move(source.error()));
+  channel_source_ = std::move(*source);
+  return {};
+}
+
+void WorkerProcess::on_readable() {
+  auto received = receive_message(channel_.get());
+  if (!received && received.error().errno_value() == EAGAIN) return;
+  if (received && *received) {
+    callbacks_.message(**received);
+    return;
+  }
+  if (!received) log_error("worker process {}: {}", pid_, received.error().message());
+  close_channel();
+  callbacks_.channel_closed();
+}
+
+void WorkerProcess::close_channel() {
+  channel_source_ = {};
+  channel_.reset();
+}
+
+Result<void> WorkerProcess::adopt(pid_t pid) {
+  pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd_) return fail_errno(fmt::format("pidfd_open of process {}", pid));
+  pid_ = pid;
+  state_ = WorkerState::starting;
+  started_realtime_usec_ = realtime_usec();
+  started_monotonic_usec_ = monotonic_usec();
+  children_.watch(pid, [this](const ChildExit& child) {
+    // What it said last may still be in the channel: hear it before its end.
+    while (channel_) {
+      auto received = receive_message(channel_.get());
+      if (!received || !*received) break;
+      callbacks_.message(**received);
+    }
+    pid_ = 0;
+    // Moved out: the callee destroys this object, and with it callbacks_.
+    const auto exited = std::move(callbacks_.exited);
+    exited(child);
+  });
+  return {};
+}
+
+Result<void> WorkerProcess::send(MessageType type, std::uint32_t slot) {
+  Message message;
+  message.type = type;
+  message.slot = slot;
+  return send(message, {});
+}
+
+Result<void> WorkerProcess::send(const Message& message, std::span<const int> descriptors) {
+  if (!channel_) return fail(ErrorCode::unavailable, "its channel is closed");
+  return send_message(channel_.get(), message, descriptors);
+}
+
+void WorkerProcess::signal(int signal_number) {
+  if (pid_ == 0 || !pidfd_) return;
+  if (::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal_number, nullptr, 0) < 0 &&
+      errno != ESRCH)
+    log_error("{}", Error::from_errno(fmt::format("signal to process {}", pid_)).message());
+}
+
+void WorkerProcess::dump_and_kill(int dump_signal, std::uint64_t grace_usec) {
+  if (state_ == WorkerState::killed) return;
+  state_ = WorkerState::killed;
+  signal(dump_signal);
+  kill_after(grace_usec);
+}
+
+void WorkerProcess::kill_after(std::uint64_t grace_usec) {
+  auto timer = loop_.add_timer(monotonic_usec() + grace_usec, [this] { signal(SIGKILL); });
+  if (timer) {
+    kill_timer_ = std::move(*timer);
+  } else {
+    log_error("{}", timer.error().message());
+    signal(SIGKILL);
+  }
+}
+
+void WorkerProcess::kill_now() {
+  state_ = WorkerState::killed;
+  signal(SIGKILL);
+}
+
+}  // namespace green::manager

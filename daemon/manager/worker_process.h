@@ -1,0 +1,114 @@
+// WorkerProcess: greend's side of one process of ours, zygote or worker: pid, pidfd, channel, state.
+// greend's thread. Decides nothing: what it sees goes to its Generation.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "common/fd.h"
+#include "common/worker_channel.h"
+#include "daemon/manager/children.h"
+#include "daemon/manager/event_loop.h"
+
+namespace green::manager {
+
+enum class WorkerState {
+  forking,   ///< asked of the zygote
+  starting,  ///< exists, not set up yet
+  ready,     ///< waits for serve
+  serving,
+  draining,
+  killed,  ///< SIGKILL is on its way, or was sent
+};
+std::string_view worker_state_name(WorkerState state);
+
+class WorkerProcess {
+ public:
+  struct Callbacks {
+    std::function<void(ReceivedMessage&)> message;
+    std::function<void()> channel_closed;
+    std::function<void(const ChildExit&)> exited;
+  };
+
+  /// Takes our end of the channel; the process itself may not exist yet.
+  WorkerProcess(EventLoop& loop, Children& children, std::uint32_t slot, Fd channel);
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  /// Starts listening on the channel. Only `exited` may destroy this object.
+  Result<void> listen(Callbacks callbacks);
+  /// The process exists and is our child: opens its pidfd and watches for its end.
+  Result<void> adopt(pid_t pid);
+
+  /// Sends a message; a channel that is gone or full is an error (its end is reported separately).
+  Result<void> send(MessageType type, std::uint32_t slot = 0);
+  Result<void> send(const Message& message, std::span<const int> descriptors);
+
+  /// By pidfd: never another process that got the pid.
+  void signal(int signal_number);
+  /// Asks for a stack dump by `dump_signal`, and kills by SIGKILL `grace_usec` later. Once.
+  void dump_and_kill(int dump_signal, std::uint64_t grace_usec);
+  void kill_now();
+  /// SIGKILL after `grace_usec`, unless it has ended by then.
+  void kill_after(std::uint64_t grace_usec);
+  void close_channel();
+
+  std::uint32_t slot() const { return slot_; }
+  pid_t pid() const { return pid_; }
+  WorkerState state() const { return state_; }
+  void set_state(WorkerState state) { state_ = state; }
+  /// µs of CLOCK_REALTIME when adopt() was called.
+  std::uint64_t started_realtime_usec() const { return started_realtime_usec_; }
+  std::uint64_t started_monotonic_usec() const { return started_monotonic_usec_; }
+  /// When this object was made: for a worker, when it was asked of the zygote.
+  std::uint64_t created_monotonic_usec() const { return created_monotonic_usec_; }
+  /// µs of CLOCK_MONOTONIC; 0: none. Past it a draining worker is killed.
+  std::uint64_t drain_deadline_usec() const { return drain_deadline_usec_; }
+  void set_drain_deadline(std::uint64_t usec) { drain_deadline_usec_ = usec; }
+  /// True when greend itself decided that this process ends.
+  bool expected_to_exit() const {
+    return state_ == WorkerState::draining || state_ == WorkerState::killed;
+  }
+
+ private:
+  void on_readable();
+
+  EventLoop& loop_;
+  Children& children_;
+  const std::uint32_t slot_;
+  const std::uint64_t created_monotonic_usec_;
+  Fd channel_;
+  Fd pidfd_;
+  pid_t pid_ = 0;
+  WorkerState state_ = WorkerState::forking;
+  std::uint64_t started_realtime_usec_ = 0;
+  std::uint64_t started_monotonic_usec_ = 0;
+  std::uint64_t drain_deadline_usec_ = 0;
+  Callbacks callbacks_;
+  EventSource channel_source_;
+  EventSource kill_timer_;
+};
+
+/// What a zygote is started with.
+struct ZygoteSpawn {
+  std::string program;  ///< green-worker
+  std::string site;
+  std::uint64_t generation = 0;
+  Fd channel;  ///< its end
+};
+
+/// Forks and executes green-worker: clean signals, /dev/null as input, descriptor 3 and nothing else, no
+/// variables of the service manager's in the environment. Returns its pid.
+Result<pid_t> spawn_zygote(const ZygoteSpawn& spawn);
+
+/// In the build tree green-worker lies beside greend; installed, at its libexec path.
+std::string find_worker_program();
+
+/// Of CLOCK_REALTIME.
+std::uint64_t realtime_usec();
+
+}  // namespace green::manager
