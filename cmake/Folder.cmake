@@ -8,6 +8,16 @@ function(green_folder name)
   green_warnings(${name})
 endfunction()
 
+# A program: main.cpp beside the calling CMakeLists.txt, and the libraries it is made of.
+function(green_program name)
+  add_executable(${name} main.cpp)
+  target_link_libraries(${name} PRIVATE ${ARGN})
+  green_warnings(${name})
+  if(green_lto)
+    target_link_options(${name} PRIVATE -flto=auto)
+  endif()
+endfunction()
+
 # Warnings are errors in our own code.
 function(green_warnings target)
   target_compile_options(${target} PRIVATE
@@ -22,5 +32,8 @@ function(green_folder_test name)
   target_link_libraries(${name} PRIVATE ${ARGN} GTest::gmock GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   green_warnings(${name})
+  if(green_lto)
+    target_link_options(${name} PRIVATE -fno-lto)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
 endfunction()

@@ -1,10 +1,90 @@
-# llhttp >= 9.2.1 in strict mode.
-set(_sdist ${CMAKE_BINARY_DIR}/_deps/httptools-0.9.0)
-if(NOT EXISTS ${_sdist}/vendor/llhttp/include/llhttp.h)
-  execute_process(COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --no-deps --no-binary :all:
-    -d ${CMAKE_BINARY_DIR}/_deps httptools==0.9.0 COMMAND_ERROR_IS_FATAL ANY)
-  file(ARCHIVE_EXTRACT INPUT ${CMAKE_BINARY_DIR}/_deps/httptools-0.9.0.tar.gz DESTINATION ${CMAKE_BINARY_DIR}/_deps)
+# llhttp, 9.2.1 or newer, in its strict mode. Older releases have known request-smuggling bugs (among them
+# CVE-2024-27982: a header line that begins with a space), Debian 12's 8.1.0 too, so they are never used.
+# The system's where it is new enough; else the one that PyPI's httptools sdist carries, pinned by its
+# SHA-256 and fetched by name. Target: llhttp.
+set(GREEN_LLHTTP "auto" CACHE STRING "Which llhttp: auto, system (fail if it is too old) or bundled")
+set_property(CACHE GREEN_LLHTTP PROPERTY STRINGS auto system bundled)
+set(GREEN_DEPS_DIR ${CMAKE_SOURCE_DIR}/build/_deps CACHE PATH
+  "Where fetched sources are kept: one download serves every build directory, and builds without network")
+set(green_llhttp_minimum 9.2.1)
+
+function(green_system_llhttp)
+  pkg_check_modules(LLHTTP QUIET IMPORTED_TARGET GLOBAL libllhttp)
+  set(why "it is not installed (Debian package libllhttp-dev)")
+  if(LLHTTP_FOUND AND LLHTTP_VERSION VERSION_GREATER_EQUAL green_llhttp_minimum)
+    add_library(llhttp INTERFACE)
+    target_link_libraries(llhttp INTERFACE PkgConfig::LLHTTP)
+    message(STATUS "llhttp: the system's ${LLHTTP_VERSION}")
+    return()
+  elseif(LLHTTP_FOUND)
+    set(why "it is ${LLHTTP_VERSION}, and releases before ${green_llhttp_minimum} have request-smuggling bugs")
+  endif()
+  if(GREEN_LLHTTP STREQUAL "system")
+    message(FATAL_ERROR "The system's llhttp can't be used: ${why}. -DGREEN_LLHTTP=bundled builds a newer one.")
+  endif()
+  message(STATUS "llhttp: not the system's: ${why}")
+endfunction()
+
+function(green_bundled_llhttp)
+  set(release httptools-0.9.0)
+  set(sha256 d484ebb7e3a3f3597b0f645fbd1b85633674ca808c1f5ba11c2caf7c66f5c8b6)
+  set(sdist ${GREEN_DEPS_DIR}/${release}.tar.gz)
+  set(source ${GREEN_DEPS_DIR}/${release}/vendor/llhttp)
+
+  # Two builds may be configured at once. The lock and each step's last act, a rename, keep a half-made
+  # file from being taken for a whole one.
+  file(MAKE_DIRECTORY ${GREEN_DEPS_DIR})
+  file(LOCK ${GREEN_DEPS_DIR}/lock GUARD FUNCTION TIMEOUT 300)
+
+  if(EXISTS ${sdist})
+    file(SHA256 ${sdist} found)
+    if(NOT found STREQUAL sha256)
+      message(WARNING "${sdist} is not the pinned file (SHA-256 ${found}): fetching it again")
+      file(REMOVE ${sdist})
+    endif()
+  endif()
+  if(NOT EXISTS ${sdist})
+    message(STATUS "llhttp: fetching ${release} from PyPI")
+    set(partial ${GREEN_DEPS_DIR}/partial)
+    file(REMOVE_RECURSE ${partial})
+    file(WRITE ${partial}/requirements.txt "httptools==0.9.0 --hash=sha256:${sha256}\n")
+    execute_process(
+      COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --disable-pip-version-check --no-deps
+        --no-binary httptools --require-hashes -r ${partial}/requirements.txt -d ${partial}
+      RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(NOT status EQUAL 0)
+      message(FATAL_ERROR "llhttp: pip could not fetch ${release} (SHA-256 ${sha256}):\n${output}\n"
+        "It needs the network once and the Debian package python3-pip; or put the file at ${sdist}.")
+    endif()
+    file(RENAME ${partial}/${release}.tar.gz ${sdist})
+    file(REMOVE_RECURSE ${partial})
+  endif()
+  if(NOT EXISTS ${source}/include/llhttp.h)
+    file(REMOVE_RECURSE ${GREEN_DEPS_DIR}/unpacked)
+    file(ARCHIVE_EXTRACT INPUT ${sdist} DESTINATION ${GREEN_DEPS_DIR}/unpacked)
+    file(REMOVE_RECURSE ${GREEN_DEPS_DIR}/${release})
+    file(RENAME ${GREEN_DEPS_DIR}/unpacked/${release} ${GREEN_DEPS_DIR}/${release})
+    file(REMOVE_RECURSE ${GREEN_DEPS_DIR}/unpacked)
+  endif()
+
+  file(STRINGS ${source}/include/llhttp.h lines REGEX "define LLHTTP_VERSION_(MAJOR|MINOR|PATCH)")
+  string(REGEX REPLACE "[^0-9;]" "" version "${lines}")
+  string(REPLACE ";" "." version "${version}")
+  if(version VERSION_LESS green_llhttp_minimum)
+    message(FATAL_ERROR "llhttp: ${release} carries ${version}; ${green_llhttp_minimum} is the oldest without known request-smuggling bugs")
+  endif()
+  message(STATUS "llhttp: ${version} of ${release}")
+  add_library(llhttp STATIC ${source}/src/api.c ${source}/src/http.c ${source}/src/llhttp.c)
+  target_include_directories(llhttp SYSTEM PUBLIC ${source}/include)
+  target_compile_options(llhttp PRIVATE -O2)
+endfunction()
+
+if(NOT GREEN_LLHTTP MATCHES "^(auto|system|bundled)$")
+  message(FATAL_ERROR "GREEN_LLHTTP is '${GREEN_LLHTTP}'; it may be auto, system or bundled")
 endif()
-add_library(llhttp STATIC ${_sdist}/vendor/llhttp/src/api.c ${_sdist}/vendor/llhttp/src/http.c ${_sdist}/vendor/llhttp/src/llhttp.c)
-target_include_directories(llhttp SYSTEM PUBLIC ${_sdist}/vendor/llhttp/include)
-target_compile_options(llhttp PRIVATE -O2)
+if(NOT GREEN_LLHTTP STREQUAL "bundled")
+  green_system_llhttp()
+endif()
+if(NOT TARGET llhttp)
+  green_bundled_llhttp()
+endif()

@@ -1,0 +1,37 @@
+# How code is compiled: optimisation across files, sanitizers, hardening, ccache.
+option(GREEN_LTO "Optimise the programs across files (where the compiler can)" OFF)
+set(GREEN_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: address,undefined or thread")
+
+find_program(green_ccache ccache)
+if(green_ccache AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${green_ccache})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${green_ccache})
+endif()
+
+if(GREEN_SANITIZE)
+  add_compile_options(-fsanitize=${GREEN_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${GREEN_SANITIZE})
+else()
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection)
+  add_link_options(-Wl,-z,relro,-z,now)
+  if(CMAKE_BUILD_TYPE MATCHES "Rel" AND NOT CMAKE_CXX_FLAGS MATCHES "FORTIFY")
+    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+  endif()
+endif()
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+add_link_options(-Wl,--as-needed)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES CXX)
+
+# Objects hold both machine code and what LTO needs: programs are linked with LTO, the many test programs
+# without it, in a fraction of the time.
+set(green_lto OFF)
+if(GREEN_LTO AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT GREEN_SANITIZE)
+  include(CheckIPOSupported)
+  check_ipo_supported(RESULT green_lto OUTPUT green_lto_why LANGUAGES C CXX)
+  if(green_lto)
+    add_compile_options(-flto=auto -ffat-lto-objects)
+  else()
+    message(STATUS "No LTO: ${green_lto_why}")
+  endif()
+endif()
