@@ -1,0 +1,300 @@
+#include "ctl/client.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <map>
+
+#include "common/text.h"
+#include "ctl/site.h"
+#include "org_greend1_proxy.h"
+
+namespace green::ctl {
+namespace {
+
+using Properties = std::map<std::string, sdbus::Variant>;
+using Clock = std::chrono::steady_clock;
+
+/// A reload may wait for polkit to ask a human, so longer than sd-bus's own 25 s.
+constexpr std::uint64_t call_timeout_usec = 120'000'000;
+
+class SiteProxy final
+    : public sdbus::ProxyInterfaces<org::greend1::Site_proxy, sdbus::Properties_proxy,
+                                    sdbus::ObjectManager_proxy> {
+ public:
+  SiteProxy(sdbus::IConnection& connection, const std::string& site)
+      : ProxyInterfaces(connection, bus_name_of_site(site), std::string(bus_path)) {
+    registerProxy();
+  }
+  ~SiteProxy() { unregisterProxy(); }
+  SiteProxy(const SiteProxy&) = delete;
+  SiteProxy& operator=(const SiteProxy&) = delete;
+
+  /// Ended jobs: one may end before the reply that names it is read.
+  std::map<std::uint32_t, JobOutcome> ended;
+
+ private:
+  void onJobRemoved(const std::uint32_t& job, const std::string& result,
+                    const std::string& message) override {
+    ended[job] = JobOutcome{job, result, message};
+  }
+  void onPropertiesChanged(const std::string&, const Properties&,
+                           const std::vector<std::string>&) override {}
+  void onInterfacesAdded(const sdbus::ObjectPath&,
+                         const std::map<std::string, Properties>&) override {}
+  void onInterfacesRemoved(const sdbus::ObjectPath&, const std::vector<std::string>&) override {}
+};
+
+template <typename T>
+void read_property(const Properties& properties, const char* name, T& value) {
+  const auto found = properties.find(name);
+  if (found == properties.end())
+    throw sdbus::Error("org.greend1.Error.Mismatch", fmt::format("property {} is missing", name));
+  value = found->second.get<T>();
+}
+
+WorkerStatus read_worker(const Properties& properties) {
+  WorkerStatus worker;
+  read_property(properties, "Slot", worker.slot);
+  read_property(properties, "PID", worker.pid);
+  read_property(properties, "Generation", worker.generation);
+  read_property(properties, "StartedTimestamp", worker.started_usec);
+  read_property(properties, "State", worker.state);
+  read_property(properties, "Activity", worker.activity);
+  read_property(properties, "BusySince", worker.busy_since_usec);
+  read_property(properties, "Requests", worker.requests);
+  read_property(properties, "Connections", worker.connections);
+  return worker;
+}
+
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+}  // namespace
+
+struct Client::Bus {
+  std::unique_ptr<sdbus::IConnection> connection;
+  std::string name;  ///< as the operator gave it
+
+  bool is_running(const std::string& site) const {
+    auto proxy = sdbus::createProxy(*connection, "org.freedesktop.DBus", "/org/freedesktop/DBus");
+    bool has_owner = false;
+    proxy->callMethod("NameHasOwner")
+        .onInterface("org.freedesktop.DBus")
+        .withArguments(bus_name_of_site(site))
+        .storeResultsTo(has_owner);
+    return has_owner;
+  }
+
+  Failure explain(const sdbus::Error& error, const std::string& site,
+                  std::string_view doing) const {
+    const std::string& kind = error.getName();
+    const std::string reason = printable(error.getMessage(), 500);
+    if (is_one_of(kind, {"org.freedesktop.DBus.Error.ServiceUnknown",
+                         "org.freedesktop.DBus.Error.NameHasNoOwner"}))
+      return {exit_not_running,
+              fmt::format("{} is not running; {}", site, how_to_start(site, name))};
+    if (is_one_of(kind, {"org.freedesktop.DBus.Error.AccessDenied",
+                         "org.freedesktop.DBus.Error.AuthFailed",
+                         "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+                         "org.greend1.Error.AccessDenied"}))
+      return {exit_failure,
+              fmt::format("{}: {} was denied ({}); try it as root", site, doing, reason)};
+    if (is_one_of(kind, {"org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Timeout",
+                         "org.freedesktop.DBus.Error.TimedOut", "System.Error.ETIMEDOUT"}))
+      return explain_silence(site, doing);
+    if (is_one_of(kind, {"System.Error.ECONNRESET", "System.Error.ENOTCONN", "System.Error.EPIPE",
+                         "org.freedesktop.DBus.Error.Disconnected"}))
+      return {exit_failure, fmt::format("{}: the {} bus closed the connection; see whether it runs "
+                                        "and try again",
+                                        site, name)};
+    if (is_one_of(kind, {"org.freedesktop.DBus.Error.UnknownMethod",
+                         "org.freedesktop.DBus.Error.UnknownInterface",
+                         "org.freedesktop.DBus.Error.UnknownObject", "org.greend1.Error.Mismatch",
+                         "org.freedesktop.DBus.Error.InvalidSignature", "System.Error.ENXIO"}))
+      return {exit_failure,
+              fmt::format("{}: its greend does not speak this greenctl's protocol ({}); restart it "
+                          "with: systemctl restart green@{}.service",
+                          site, reason, site)};
+    return {exit_failure, fmt::format("{}: {} failed: {}", site, doing, reason)};
+  }
+
+  /// No reply came: because nobody is there any more, or because who is there is stuck.
+  Failure explain_silence(const std::string& site, std::string_view doing) const {
+    try {
+      if (!is_running(site))
+        return {exit_not_running, fmt::format("{} stopped before {} was answered; {}", site, doing,
+                                              how_to_start(site, name))};
+    } catch (const sdbus::Error& error) {
+      return {exit_failure, fmt::format("{}: the {} bus does not answer ({}); see whether it runs",
+                                        site, name, printable(error.getMessage()))};
+    }
+    return {exit_failure,
+            fmt::format("{}: no reply to {} in time; see: systemctl status green@{}.service", site,
+                        doing, site)};
+  }
+
+  /// Runs what may throw sdbus::Error: exceptions stop here.
+  template <typename Call>
+  auto guarded(const std::string& site, std::string_view doing, Call call)
+      -> Outcome<decltype(call())> {
+    try {
+      return call();
+    } catch (const sdbus::Error& error) {
+      return std::unexpected(explain(error, site, doing));
+    }
+  }
+
+  /// Calls `start` for a job's number, and waits for JobRemoved if that is wanted.
+  Outcome<JobOutcome> run_job(const std::string& site, std::string_view doing, const JobWait& wait,
+                              const std::function<std::uint32_t(SiteProxy&)>& start) {
+    try {
+      // Both subscriptions come before the call: neither the job's end nor the daemon's can be
+      // missed.
+      SiteProxy proxy(*connection, site);
+      bool has_vanished = false;
+      const auto match = connection->addMatch(
+          fmt::format(
+              "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+              "member='NameOwnerChanged',arg0='{}'",
+              bus_name_of_site(site)),
+          [&has_vanished](sdbus::Message&) { has_vanished = true; });
+      const std::uint32_t job = start(proxy);
+      if (!wait.is_wanted) return JobOutcome{job, {}, {}};
+
+      const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
+      while (true) {
+        while (connection->processPendingRequest()) {
+        }
+        if (const auto ended = proxy.ended.find(job); ended != proxy.ended.end())
+          return ended->second;
+        if (has_vanished)
+          return fail_with(exit_failure,
+                           fmt::format("{} stopped during {}; see: journalctl -u green@{}.service",
+                                       site, doing, site));
+        if (Clock::now() >= deadline)
+          return fail_with(exit_failure,
+                           fmt::format("{}: {} has not ended in time and goes on; see: "
+                                       "greenctl status {}",
+                                       site, doing, site));
+        wait_for_bus(deadline);
+      }
+    } catch (const sdbus::Error& error) {
+      return std::unexpected(explain(error, site, doing));
+    }
+  }
+
+  void wait_for_bus(Clock::time_point deadline) const {
+    const auto data = connection->getEventLoopPollData();
+    int milliseconds = data.getPollTimeout();
+    if (deadline != Clock::time_point::max()) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      const int bounded = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1'000'000));
+      milliseconds = milliseconds < 0 ? bounded : std::min(milliseconds, bounded);
+    }
+    pollfd descriptor{.fd = data.fd, .events = data.events, .revents = 0};
+    if (::poll(&descriptor, 1, milliseconds) < 0 && errno != EINTR)
+      throw sdbus::createError(errno, "Waiting for the bus");
+  }
+};
+
+Client::Client(std::unique_ptr<Bus> bus) : bus_(std::move(bus)) {}
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&&) noexcept = default;
+Client::~Client() = default;
+
+Outcome<Client> Client::connect(std::string_view name) {
+  auto bus = std::make_unique<Bus>();
+  bus->name = name;
+  if (name != "system" && name != "user" && name.find(':') == std::string_view::npos)
+    return fail_with(exit_usage,
+                     fmt::format("no bus is called \"{}\": give system, user or an address "
+                                 "such as unix:path=/run/bus",
+                                 printable(name)));
+  try {
+    bus->connection = name == "system" ? sdbus::createSystemBusConnection()
+                      : name == "user" ? sdbus::createSessionBusConnection()
+                                       : sdbus::createSessionBusConnectionWithAddress(bus->name);
+    bus->connection->setMethodCallTimeout(call_timeout_usec);
+  } catch (const sdbus::Error& error) {
+    return fail_with(
+        exit_failure,
+        fmt::format("cannot reach the {} bus ({}); name another one with --bus=user or "
+                    "--bus=ADDRESS",
+                    printable(name), printable(error.getMessage())));
+  }
+  return Client(std::move(bus));
+}
+
+Outcome<std::vector<std::string>> Client::running_sites() {
+  try {
+    auto proxy =
+        sdbus::createProxy(*bus_->connection, "org.freedesktop.DBus", "/org/freedesktop/DBus");
+    std::vector<std::string> names, sites;
+    proxy->callMethod("ListNames").onInterface("org.freedesktop.DBus").storeResultsTo(names);
+    for (const std::string& name : names)
+      if (auto site = site_of_bus_name(name); !site.empty()) sites.push_back(std::move(site));
+    std::ranges::sort(sites);
+    return sites;
+  } catch (const sdbus::Error& error) {
+    return fail_with(exit_failure, fmt::format("the {} bus did not list its names ({}); try again",
+                                               bus_->name, printable(error.getMessage())));
+  }
+}
+
+Outcome<SiteStatus> Client::status(const std::string& site) {
+  return bus_->guarded(site, "status", [&] {
+    SiteProxy proxy(*bus_->connection, site);
+    const Properties properties = proxy.GetAll(org::greend1::Site_proxy::INTERFACE_NAME);
+    SiteStatus status;
+    read_property(properties, "Version", status.version);
+    read_property(properties, "SiteName", status.site);
+    read_property(properties, "MainPID", status.main_pid);
+    read_property(properties, "State", status.state);
+    read_property(properties, "StatusText", status.status_text);
+    read_property(properties, "Application", status.application);
+    read_property(properties, "ConfigFile", status.config_file);
+    read_property(properties, "Listeners", status.listeners);
+    read_property(properties, "Generation", status.generation);
+    read_property(properties, "TargetWorkers", status.target_workers);
+    read_property(properties, "ReadyWorkers", status.ready_workers);
+    read_property(properties, "BusyWorkers", status.busy_workers);
+    read_property(properties, "StartedTimestamp", status.started_usec);
+    read_property(properties, "LastReloadTimestamp", status.last_reload_usec);
+    read_property(properties, "LastReloadResult", status.last_reload_result);
+    read_property(properties, "RequestsTotal", status.requests);
+    read_property(properties, "WorkerDeathsTotal", status.worker_deaths);
+    return status;
+  });
+}
+
+Outcome<std::vector<WorkerStatus>> Client::workers(const std::string& site) {
+  return bus_->guarded(site, "workers", [&] {
+    SiteProxy proxy(*bus_->connection, site);
+    std::vector<WorkerStatus> workers;
+    for (const auto& [path, interfaces] : proxy.GetManagedObjects())
+      if (const auto worker = interfaces.find(org::greend1::Worker_proxy::INTERFACE_NAME);
+          worker != interfaces.end())
+        workers.push_back(read_worker(worker->second));
+    std::ranges::sort(workers, {}, &WorkerStatus::slot);
+    return workers;
+  });
+}
+
+Outcome<JobOutcome> Client::reload(const std::string& site, const JobWait& wait) {
+  return bus_->run_job(site, "reload", wait, [](SiteProxy& proxy) { return proxy.Reload({}); });
+}
+
+Outcome<JobOutcome> Client::scale(const std::string& site, std::uint32_t workers,
+                                  const JobWait& wait) {
+  return bus_->run_job(site, "scale", wait,
+                       [workers](SiteProxy& proxy) { return proxy.Scale(workers, {}); });
+}
+
+}  // namespace green::ctl

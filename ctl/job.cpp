@@ -1,0 +1,63 @@
+#include "ctl/job.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/text.h"
+
+namespace green::ctl {
+
+void JobOptions::declare(CLI::App& command) {
+  auto* wait = command.add_flag("--wait", is_waiting_, "Wait until it is done (the default)");
+  auto* no_block = command.add_flag("--no-block", is_not_blocking_, "Only start it");
+  auto* timeout = command
+                      .add_option("--timeout", timeout_,
+                                  "Wait no longer than this: seconds, or 500ms, 2min, 1h")
+                      ->type_name("TIME");
+  no_block->excludes(wait);
+  timeout->excludes(no_block);
+}
+
+Outcome<JobWait> JobOptions::wait() const {
+  JobWait wait{.is_wanted = !is_not_blocking_};
+  if (timeout_.empty()) return wait;
+  const auto timeout = parse_duration(timeout_);
+  if (!timeout)
+    return fail_with(exit_usage, fmt::format("--timeout={}: {}", printable(timeout_),
+                                             timeout.error().message()));
+  if (*timeout <= Microseconds(0))
+    return fail_with(exit_usage,
+                     fmt::format("--timeout={}: must be more than 0", printable(timeout_)));
+  wait.timeout = *timeout;
+  return wait;
+}
+
+Outcome<> report_job(Session& session, const std::string& site, std::string_view doing,
+                     const JobOutcome& outcome) {
+  if (session.json != JsonStyle::off) {
+    const nlohmann::ordered_json json = {
+        {"site", site},
+        {"job", outcome.job},
+        {"result", outcome.result.empty() ? "started" : outcome.result},
+        {"message", outcome.message}};
+    *session.out << format_json(json, session.json);
+  }
+  if (outcome.result.empty() || outcome.result == "done") {
+    if (session.json == JsonStyle::off && !outcome.message.empty())
+      *session.out << harmless(outcome.message) << "\n";
+    return {};
+  }
+  std::string text = harmless(outcome.message);
+  while (text.ends_with('\n')) text.pop_back();
+  const std::string ending = fmt::format(
+      "{}: {} {}; what served before still serves, see: greenctl status {}", site, doing,
+      outcome.result == "failed" ? "failed" : "was " + printable(outcome.result), site);
+  // The sentence comes last: it is what stays in sight after a long traceback.
+  return fail_with(exit_failure, text.find('\n') != std::string::npos
+                                     ? fmt::format("{}\n{}", text, ending)
+                                 : text.empty() ? ending
+                                                : fmt::format("{} ({})", ending, text));
+}
+
+}  // namespace green::ctl

@@ -1,0 +1,45 @@
+// How greenctl writes: tables, JSON, times, colour. Pure functions; text from the daemon is made
+// harmless.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/duration.h"
+
+namespace green::ctl {
+
+enum class JsonStyle { off, pretty, compact };
+std::string format_json(const nlohmann::ordered_json& json, JsonStyle style);
+
+struct Column {
+  std::string_view title;
+  bool is_number = false;  ///< aligned to the right
+};
+/// Two spaces between columns, no space at a line's end.
+std::string format_table(const std::vector<Column>& columns,
+                         const std::vector<std::vector<std::string>>& rows);
+
+/// "Sun 2026-11-22 17:13:08 UTC", in local time, of µs of CLOCK_REALTIME.
+std::string format_timestamp(std::uint64_t realtime_usec);
+/// Two units at most: "3 d 4 h", "2 h 5 min", "1 min 7 s", "12 s", "1.5 s", "30 ms".
+std::string format_span(Microseconds span);
+/// From then until now; a clock that was set back gives 0.
+Microseconds span_between(std::uint64_t then_usec, std::uint64_t now_usec);
+std::uint64_t realtime_usec();
+std::uint64_t monotonic_now_usec();
+
+/// Several lines of foreign text for a terminal: control characters but newline and tab are
+/// escaped.
+std::string harmless(std::string_view text);
+
+enum class Colour { none, green, yellow, red, bold };
+std::string paint(std::string_view text, Colour colour, bool is_enabled);
+/// A terminal that can, and no NO_COLOR (https://no-color.org).
+bool wants_colour(int descriptor);
+
+}  // namespace green::ctl
