@@ -132,6 +132,16 @@ Result<int> EventLoop::run() {
   return status;
 }
 
+Result<std::optional<int>> EventLoop::turn() {
+  const int turned = sd_event_run(event_.get(), UINT64_MAX);
+  if (turned < 0) return fail(Error::from_errno("sd_event_run", -turned));
+  if (sd_event_get_state(event_.get()) != SD_EVENT_FINISHED) return std::nullopt;
+  int status = 0;
+  const int error = sd_event_get_exit_code(event_.get(), &status);
+  if (error < 0) return fail(Error::from_errno("sd_event_get_exit_code", -error));
+  return status;
+}
+
 void EventLoop::exit(int status) { sd_event_exit(event_.get(), status); }
 
 }  // namespace green::manager

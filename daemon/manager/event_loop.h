@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "common/result.h"
 
@@ -53,6 +54,8 @@ class EventLoop {
 
   /// Runs until exit(); returns its status.
   Result<int> run();
+  /// One turn; the status once exit() was called.
+  Result<std::optional<int>> turn();
   void exit(int status);
 
  private:

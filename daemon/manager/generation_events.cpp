@@ -46,8 +46,10 @@ void Generation::on_zygote_message(ReceivedMessage& received) {
 
 void Generation::on_forked(std::uint32_t slot, pid_t pid) {
   const auto found = workers_.find(slot);
-  // Its own first message may have come first, and even its end.
-  if (found == workers_.end() || found->second->state() != WorkerState::forking) return;
+  if (found == workers_.end() || found->second->state() != WorkerState::forking) {
+    log_error("generation {}: the zygote forked process {} that nobody asked for", number_, pid);
+    return;
+  }
   WorkerProcess& worker = *found->second;
   const auto adopted = worker.adopt(pid);
   if (!adopted) {
@@ -61,6 +63,7 @@ void Generation::on_forked(std::uint32_t slot, pid_t pid) {
     worker.kill_now();
     return;
   }
+  if (worker.ready_early()) worker_became_ready(worker);
   fill();
 }
 
@@ -82,13 +85,12 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
   WorkerProcess& worker = *found->second;
   switch (received.message.type) {
     case MessageType::ready:
-      // A worker can be set up before its zygote has said that it exists.
       if (worker.expected_to_exit()) return;
+      // A worker can be set up before its zygote has said which process it is.
       if (worker.state() == WorkerState::forking) {
-        on_forked(slot, received.sender);
-        if (!workers_.contains(slot) || worker.state() != WorkerState::starting) return;
+        worker.set_ready_early();
+        return;
       }
-      worker.set_state(WorkerState::ready);
       worker_became_ready(worker);
       return;
     case MessageType::start_failed: {
@@ -131,6 +133,7 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
 }
 
 void Generation::worker_became_ready(WorkerProcess& worker) {
+  worker.set_state(WorkerState::ready);
   if (state_ == GenerationState::serving) {
     if (auto sent = worker.send(MessageType::serve); sent) {
       worker.set_state(WorkerState::serving);

@@ -69,6 +69,9 @@ class WorkerProcess {
   /// µs of CLOCK_MONOTONIC; 0: none. Past it a draining worker is killed.
   std::uint64_t drain_deadline_usec() const { return drain_deadline_usec_; }
   void set_drain_deadline(std::uint64_t usec) { drain_deadline_usec_ = usec; }
+  /// It said ready before its zygote had said which process it is.
+  bool ready_early() const { return ready_early_; }
+  void set_ready_early() { ready_early_ = true; }
   /// True when greend itself decided that this process ends.
   bool expected_to_exit() const {
     return state_ == WorkerState::draining || state_ == WorkerState::killed;
@@ -85,6 +88,7 @@ class WorkerProcess {
   Fd pidfd_;
   pid_t pid_ = 0;
   WorkerState state_ = WorkerState::forking;
+  bool ready_early_ = false;
   std::uint64_t started_realtime_usec_ = 0;
   std::uint64_t started_monotonic_usec_ = 0;
   std::uint64_t drain_deadline_usec_ = 0;

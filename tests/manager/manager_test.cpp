@@ -1,0 +1,296 @@
+// The Manager over real processes (fake_worker), a real sd-event loop and a real NOTIFY_SOCKET.
+#include "daemon/manager/manager.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "tests/manager/notify_receiver.h"
+
+namespace green::manager {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Removed {
+  JobId job;
+  JobResult result;
+  std::string message;
+};
+
+class RecordingObserver final : public ManagerObserver {
+ public:
+  void job_removed(JobId job, JobResult result, const std::string& message) override {
+    jobs.push_back({job, result, message});
+  }
+  void site_changed() override { ++changes; }
+  void worker_added(std::uint32_t slot) override { added.push_back(slot); }
+  void worker_removed(std::uint32_t slot) override { removed.push_back(slot); }
+
+  std::vector<Removed> jobs;
+  std::vector<std::uint32_t> added;
+  std::vector<std::uint32_t> removed;
+  int changes = 0;
+};
+
+/// The one child of `parent` that is none of the workers.
+pid_t zygote_of(pid_t parent, const std::vector<WorkerStatus>& workers) {
+  std::ifstream children("/proc/self/task/" + std::to_string(parent) + "/children");
+  pid_t child = 0;
+  while (children >> child)
+    if (std::ranges::none_of(workers, [child](const WorkerStatus& one) { return one.pid == child; }))
+      return child;
+  return 0;
+}
+
+class ManagerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    loop_.emplace(std::move(*EventLoop::create()));
+    children_.emplace(std::move(*Children::create(*loop_)));
+    notify_.emplace(*loop_);
+    file_ = testing::TempDir() + "/green-manager-test.toml";
+  }
+
+  void write_settings(const std::string& app, const std::string& more = {}) {
+    std::ofstream(file_) << "app = \"" << app << ":app\"\nworkers = 2\nbind = [\"127.0.0.1:0\"]\n"
+                         << "graceful_timeout = 1\n" << more;
+  }
+
+  void start(const std::string& app, const std::string& more = {}) {
+    write_settings(app, more);
+    SettingSources sources{.file = file_};
+    auto initial = load_settings(sources);
+    ASSERT_TRUE(initial) << initial.error().message();
+    auto made = Manager::create(*loop_, *children_, *notify_, listeners_,
+                                {.site = "test",
+                                 .sources = sources,
+                                 .initial = *initial,
+                                 .worker_program = FAKE_WORKER_PATH});
+    ASSERT_TRUE(made) << made.error().message();
+    manager_ = std::move(*made);
+    manager_->set_observer(&observer_);
+    const auto started = manager_->start();
+    ASSERT_TRUE(started) << started.error().message();
+  }
+
+  /// Runs the loop until the condition holds; false after `limit`, or when the loop ends by itself.
+  bool run_until(const std::function<bool()>& condition, std::chrono::seconds limit = std::chrono::seconds(20)) {
+    const std::uint64_t end = monotonic_usec() + static_cast<std::uint64_t>(limit.count()) * 1'000'000;
+    while (!condition()) {
+      if (monotonic_usec() > end || exit_status_) return condition();
+      auto wake = loop_->add_timer(monotonic_usec() + 20'000, [] {});
+      exit_status_ = loop_->turn().value();
+      for (std::string& one : receiver_.take()) notified_.push_back(std::move(one));
+    }
+    return true;
+  }
+
+  bool serves(std::uint32_t workers) {
+    return run_until([&] {
+      const SiteStatus status = manager_->status();
+      return status.state == SiteState::serving && status.ready_workers == workers &&
+             manager_->workers().size() == workers;
+    });
+  }
+
+  void TearDown() override {
+    if (!manager_) return;
+    manager_->stop_now();
+    run_until([&] { return exit_status_.has_value(); });
+    manager_.reset();
+  }
+
+  NotifyReceiver receiver_;
+  std::optional<EventLoop> loop_;
+  std::optional<Children> children_;
+  std::optional<ServiceNotify> notify_;
+  std::vector<Listener> listeners_;
+  std::string file_;
+  RecordingObserver observer_;
+  std::unique_ptr<Manager> manager_;
+  std::vector<std::string> notified_;
+  std::optional<int> exit_status_;
+};
+
+TEST_F(ManagerTest, SaysReadyOnceTheFirstGenerationServes) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  EXPECT_THAT(notified_, Contains(HasSubstr("READY=1\nSTATUS=generation 1: 2 workers ready")));
+  EXPECT_EQ(manager_->status().generation, 1U);
+}
+
+TEST_F(ManagerTest, ExitsWith78WhenTheApplicationIsMissing) {
+  start("missing");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 78);
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("missing"));
+  EXPECT_THAT(notified_, Not(Contains(HasSubstr("READY=1"))));
+}
+
+TEST_F(ManagerTest, ExitsWith1WhenTheApplicationRaisesAtImport) {
+  start("broken");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 1);
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("ValueError"));
+}
+
+TEST_F(ManagerTest, ExitsWith1WhenTheImportEndsTheProcess) {
+  start("exits");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 1);
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("exit status 3"));
+}
+
+TEST_F(ManagerTest, GivesUpAnImportAfterStartTimeout) {
+  start("hangs", "start_timeout = 1\n");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 1);
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("start_timeout"));
+}
+
+TEST_F(ManagerTest, RefusesAGenerationWhoseProbeIsAnsweredWith500) {
+  start("probe500", "probe = \"/health\"\n");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("500"));
+}
+
+TEST_F(ManagerTest, ServesWhenTheProbeIsAnswered) {
+  start("ok", "probe = \"/health\"\n");
+  EXPECT_TRUE(serves(2));
+}
+
+TEST_F(ManagerTest, ReloadsIntoANewGenerationAndDrainsTheOld) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  const auto job = manager_->reload("a test");
+  ASSERT_TRUE(job);
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].job, *job);
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::done);
+  ASSERT_TRUE(serves(2));
+  for (const WorkerStatus& worker : manager_->workers()) EXPECT_EQ(worker.generation, 2U);
+  EXPECT_THAT(notified_, Contains(HasSubstr("RELOADING=1\nMONOTONIC_USEC=")));
+  EXPECT_EQ(manager_->status().requests_total, 20U);  // 2 × 5 of the old ones, 2 × 5 of the new
+}
+
+TEST_F(ManagerTest, RollsABrokenReloadBackAndSaysReadyAgain) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  write_settings("broken");
+  notified_.clear();
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[0].message, HasSubstr("ValueError: no"));
+  ASSERT_TRUE(serves(2));
+  EXPECT_EQ(manager_->status().generation, 1U);
+  EXPECT_EQ(manager_->status().last_reload_result, "failed");
+  ASSERT_TRUE(run_until([&] { return notified_.size() >= 2; }));
+  EXPECT_THAT(notified_, Contains(HasSubstr("READY=1")));
+}
+
+TEST_F(ManagerTest, FailsAReloadOntoABadSettingAndServesOn) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  write_settings("ok", "wrokers = 3\n");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[0].message, HasSubstr("wrokers"));
+}
+
+TEST_F(ManagerTest, JoinsReloadsThatAreAskedWhileOneRuns) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  const auto running = manager_->reload("a test");
+  const auto waiting = manager_->reload("a test");
+  const auto joined = manager_->reload("a test");
+  EXPECT_NE(*running, *waiting);
+  EXPECT_EQ(*waiting, *joined);
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_EQ(manager_->status().generation, 3U);
+}
+
+TEST_F(ManagerTest, ScalesUpAndDownToAnAbsoluteNumber) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  ASSERT_TRUE(manager_->scale(8, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 1; }));
+  EXPECT_EQ(manager_->workers().size(), 8U);
+  ASSERT_TRUE(manager_->scale(1, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_EQ(manager_->workers().size(), 1U);
+  EXPECT_FALSE(manager_->scale(0, "a test"));
+  EXPECT_FALSE(manager_->scale(100'000, "a test"));
+}
+
+TEST_F(ManagerTest, KeepsAScaledNumberAcrossAReload) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  ASSERT_TRUE(manager_->scale(4, "a test"));
+  ASSERT_TRUE(serves(4));
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_TRUE(serves(4));
+}
+
+TEST_F(ManagerTest, ReplacesAKilledWorkerAtOnce) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  const pid_t victim = manager_->workers()[0].pid;
+  ::kill(victim, SIGKILL);
+  ASSERT_TRUE(run_until([&] { return manager_->status().worker_deaths_total == 1; }));
+  ASSERT_TRUE(serves(2));
+  for (const WorkerStatus& worker : manager_->workers()) EXPECT_NE(worker.pid, victim);
+}
+
+TEST_F(ManagerTest, BacksOffAndSaysSoWhenWorkersKeepDying) {
+  start("dies");
+  ASSERT_TRUE(run_until([&] {
+    return manager_->status().status_text.find("workers keep dying (exit status 7), next start in") !=
+           std::string::npos;
+  }));
+  ASSERT_TRUE(run_until([&] {
+    for (const std::string& one : notified_)
+      if (one.find("keep dying") != std::string::npos) return true;
+    return false;
+  }));
+}
+
+TEST_F(ManagerTest, ReplacesAWorkerThatNoLongerBeats) {
+  start("stops", "timeout = 1\n");
+  ASSERT_TRUE(serves(2));
+  EXPECT_TRUE(run_until([&] { return manager_->status().worker_deaths_total >= 1; }));
+}
+
+TEST_F(ManagerTest, KillsADeafWorkerAfterGracefulTimeoutAndThenExits) {
+  start("deaf");
+  ASSERT_TRUE(serves(2));
+  manager_->stop_gracefully();
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 0);
+  EXPECT_THAT(notified_, Contains(HasSubstr("STOPPING=1")));
+  manager_.reset();
+}
+
+TEST_F(ManagerTest, StartsAnotherGenerationWhenItsZygoteIsKilled) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  ASSERT_EQ(::kill(zygote_of(::getpid(), manager_->workers()), SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return manager_->status().generation == 2; }));
+  EXPECT_TRUE(serves(2));
+}
+
+}  // namespace
+}  // namespace green::manager
