@@ -21,6 +21,10 @@ class HelpFormatter final : public CLI::Formatter {
     return fmt::format("Usage: {} [OPTION...] {}\n", name, synopsis_);
   }
   std::string make_positionals(const CLI::App*) const override { return {}; }
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    const std::string name = Formatter::make_option_name(option, is_positional);
+    return name.substr(0, name.find('{'));  // a flag's value when it has none: "--json{pretty}"
+  }
   std::string make_option_opts(const CLI::Option* option) const override {
     return option->get_items_expected_max() == 0 ? "" : "=" + option->get_type_name();
   }
