@@ -28,6 +28,8 @@ green_package(fmt libfmt-dev)
 green_package(CLI11 libcli11-dev)
 green_package(sdbus-c++ libsdbus-c++-dev)
 green_package(sdbus-c++-tools libsdbus-c++-bin)
+# greenctl --json: escaping done right, and kept so by others.
+green_package(nlohmann_json nlohmann-json3-dev)
 green_package(GTest libgtest-dev)
 find_package(GTest QUIET COMPONENTS gmock)
 if(GTest_FOUND AND NOT TARGET GTest::gmock)
