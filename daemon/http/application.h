@@ -14,7 +14,7 @@ namespace green::http {
 class Body;
 
 struct Header {
-  std::string_view name;  ///< as received; compare case-insensitively (RFC 9110, 5.1)
+  std::string_view name;   ///< as received; compare case-insensitively (RFC 9110, 5.1)
   std::string_view value;  ///< without surrounding whitespace
 };
 
@@ -33,27 +33,28 @@ struct Request {
   std::string_view path;    ///< of the target, still percent-encoded; "*" for OPTIONS *
   std::string_view query;   ///< without '?'
   int version_minor = 1;    ///< of HTTP/1.x
-  std::span<const Header> headers;  ///< absolute-form targets: Host is the target's (RFC 9112, 3.2.2)
+  std::span<const Header>
+      headers;           ///< absolute-form targets: Host is the target's (RFC 9112, 3.2.2)
   bool chunked = false;  ///< the body came in chunks: its length is body->size() alone
   const Endpoints* endpoints = nullptr;
   Body* body = nullptr;  ///< never null
 };
 
-/// One request and its reply. The connection owns it; an application answers it by start(), write()*,
-/// finish(), or gives up by abort(). Writing never blocks: what the socket does not take is kept (in
-/// memory, then in a temporary file), so a slow client holds no application.
-/// It lives until finish() or abort(), or until call() returns if that is later. Once it is finished,
+/// One request and its reply. The connection owns it; an application answers it by start(),
+/// write()*, finish(), or gives up by abort(). Writing never blocks: what the socket does not take
+/// is kept (in memory, then in a temporary file), so a slow client holds no application. It lives
+/// until finish() or abort(), or until call() returns if that is later. Once it is finished,
 /// further calls are errors or do nothing.
 class Exchange {
  public:
   virtual const Request& request() const = 0;
 
-  /// Status (200), reason ("OK", may be empty), headers in order. Framing (Content-Length or chunked),
-  /// Date, Server and Connection are the server's: added where missing. Nothing is sent before the
-  /// first write() or finish(). May be called again before anything was sent (PEP 3333, exc_info).
-  /// Connection: close is honoured; Connection and its kin are otherwise dropped (hop-by-hop).
-  /// Errors (ErrorCode::application): a status out of 200–999, CR, LF or NUL in a header, a bad name,
-  /// Transfer-Encoding, a bad Content-Length. After one, nothing is started.
+  /// Status (200), reason ("OK", may be empty), headers in order. Framing (Content-Length or
+  /// chunked), Date, Server and Connection are the server's: added where missing. Nothing is sent
+  /// before the first write() or finish(). May be called again before anything was sent (PEP 3333,
+  /// exc_info). Connection: close is honoured; Connection and its kin are otherwise dropped
+  /// (hop-by-hop). Errors (ErrorCode::application): a status out of 200–999, CR, LF or NUL in a
+  /// header, a bad name, Transfer-Encoding, a bad Content-Length. After one, nothing is started.
   virtual Result<void> start(int status, std::string_view reason,
                              std::span<const Header> headers) = 0;
   /// A part of the body, sent at once. Errors: more than the declared Content-Length (what fits is
@@ -76,8 +77,8 @@ class Exchange {
 class Application {
  public:
   virtual ~Application() = default;
-  /// Answers the exchange. May return before it is finished; it is then finished later on this thread.
-  /// Does not throw. An exchange neither finished nor aborted stays open.
+  /// Answers the exchange. May return before it is finished; it is then finished later on this
+  /// thread. Does not throw. An exchange neither finished nor aborted stays open.
   virtual void call(Exchange& exchange) = 0;
 };
 

@@ -1,4 +1,5 @@
-// A request without a network: asks an Application and keeps its answer (probes, tests). Loop thread.
+// A request without a network: asks an Application and keeps its answer (probes, tests). Loop
+// thread.
 #pragma once
 
 #include <string>

@@ -18,13 +18,13 @@ struct Limits {
   std::size_t output_memory = 256 << 10;     ///< unsent reply; more goes to an unlinked file
   std::string spool_directory = "/var/tmp";  ///< where those files are made
 
-  std::chrono::microseconds head_time = std::chrono::seconds(10);     ///< for a whole head; then 408
-  std::chrono::microseconds body_idle = std::chrono::seconds(30);     ///< between bytes; then 408
-  std::chrono::microseconds write_stall = std::chrono::seconds(60);   ///< nothing taken: cut
-  std::chrono::microseconds keepalive = std::chrono::seconds(5);      ///< idle; 0: no keep-alive
-  std::chrono::microseconds linger = std::chrono::seconds(2);         ///< after our last byte
-  std::chrono::microseconds drain_idle = std::chrono::seconds(1);     ///< idle ones live on, draining
-  int accepts_per_turn = 8;    ///< of one listener
+  std::chrono::microseconds head_time = std::chrono::seconds(10);    ///< for a whole head; then 408
+  std::chrono::microseconds body_idle = std::chrono::seconds(30);    ///< between bytes; then 408
+  std::chrono::microseconds write_stall = std::chrono::seconds(60);  ///< nothing taken: cut
+  std::chrono::microseconds keepalive = std::chrono::seconds(5);     ///< idle; 0: no keep-alive
+  std::chrono::microseconds linger = std::chrono::seconds(2);        ///< after our last byte
+  std::chrono::microseconds drain_idle = std::chrono::seconds(1);  ///< idle ones live on, draining
+  int accepts_per_turn = 8;                                        ///< of one listener
   int requests_per_turn = 16;  ///< pipelined ones of one connection
 };
 

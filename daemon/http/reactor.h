@@ -1,4 +1,5 @@
-// The event loop: one epoll descriptor, coarse timeouts, deferred work. One thread, the loop thread.
+// The event loop: one epoll descriptor, coarse timeouts, deferred work. One thread, the loop
+// thread.
 #pragma once
 
 #include <sys/epoll.h>
@@ -17,7 +18,7 @@
 namespace green::http {
 
 /// Told about a descriptor's readiness (EPOLLIN, …).
-class alignas(2) EventHandler {
+class EventHandler {
  public:
   virtual void on_events(std::uint32_t events) = 0;
 
@@ -25,8 +26,8 @@ class alignas(2) EventHandler {
   ~EventHandler() = default;
 };
 
-/// Work that runs on the next turn, before the loop can block. Deferring twice runs once; destruction
-/// cancels it.
+/// Work that runs on the next turn, before the loop can block. Deferring twice runs once;
+/// destruction cancels it.
 class Deferred {
  public:
   Deferred() = default;
@@ -34,13 +35,12 @@ class Deferred {
   Deferred& operator=(const Deferred&) = delete;
 
  protected:
-  ~Deferred();
+  virtual ~Deferred();
   virtual void run_deferred() = 0;
 
  private:
   friend class Reactor;
   class Reactor* queued_in_ = nullptr;
-  std::size_t queue_index_ = 0;
 };
 
 enum class Priority { normal, urgent };
@@ -59,7 +59,8 @@ class Reactor {
                    Priority priority = Priority::normal);
   Result<void> modify(int fd, std::uint32_t events, EventHandler& handler,
                       Priority priority = Priority::normal);
-  /// Also drops what this turn still had for the handler. A descriptor closed behind our back is fine.
+  /// Also drops what this turn still had for the handler. A descriptor closed behind our back is
+  /// fine.
   void remove(int fd, EventHandler& handler);
 
   void defer(Deferred& work);
@@ -80,10 +81,11 @@ class Reactor {
   void set_turn_callback(std::function<void(std::uint64_t now_usec)> callback,
                          std::chrono::microseconds longest_wait = std::chrono::seconds(1));
 
-  /// Turns until stop() (success) or until the loop cannot go on: epoll itself broken (an application
-  /// that closes descriptors), or fail().
+  /// Turns until stop() (success) or until the loop cannot go on: epoll itself broken (an
+  /// application that closes descriptors), or fail().
   Result<void> run();
-  /// One turn. `may_block` false: handles what is ready. For a loop inside another (asyncio), with fd().
+  /// One turn. `may_block` false: handles what is ready. For a loop inside another (asyncio), with
+  /// fd().
   Result<void> turn(bool may_block);
   void stop() { stopped_ = true; }
   /// Ends run() with `error`; the first one counts.

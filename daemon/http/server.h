@@ -26,7 +26,8 @@ class ServerObserver {
   virtual void call_begins(std::uint64_t now_usec) { (void)now_usec; }
   /// Application::call() returned; the reply may still be unfinished.
   virtual void call_ended() {}
-  /// The reply was handed to the kernel whole, or the connection is gone. One for each call_begins().
+  /// The reply was handed to the kernel whole, or the connection is gone. One for each
+  /// call_begins().
   virtual void request_done() {}
 };
 

@@ -1,10 +1,9 @@
-// Timeouts of one length, for thousands of connections: an intrusive list in order of expiry. Starting
-// one is a relink at the tail; no clock, heap or system call. Loop thread.
+// Timeouts of one length, for thousands of connections: an intrusive list in order of expiry.
+// Starting one is a relink at the tail; no clock, heap or system call. Loop thread.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 
 namespace green::http {
@@ -21,7 +20,7 @@ class TimeoutNode {
   void cancel_timeout();
 
  protected:
-  ~TimeoutNode() { cancel_timeout(); }
+  virtual ~TimeoutNode() { cancel_timeout(); }
 
  private:
   friend class TimeoutList;
@@ -41,10 +40,8 @@ class TimeoutList {
   /// (Re)starts the node's timeout here; leaves any other list.
   void start(TimeoutNode& node, std::uint64_t now_usec);
   std::optional<std::uint64_t> next_deadline() const;
-  /// Takes expired nodes off and tells each.
+  /// Takes expired nodes off and tells each. A node told may not be destroyed before this returns.
   void expire(std::uint64_t now_usec);
-  /// Holds for nodes started from now on; those on the list expire no later than it says.
-  void shorten(std::chrono::microseconds duration, std::uint64_t now_usec);
 
  private:
   struct Anchor final : TimeoutNode {

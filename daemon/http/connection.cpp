@@ -1,0 +1,376 @@
+#include "daemon/http/connection.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <cerrno>
+
+#include "common/log.h"
+
+namespace green::http {
+namespace {
+
+constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+constexpr int reads_per_turn = 4;
+constexpr std::uint32_t longest_linger = 1 << 20;
+constexpr std::string_view continue_reply = "HTTP/1.1 100 Continue\r\n\r\n";
+
+std::uint64_t fresh_usec() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1'000;
+}
+
+}  // namespace
+
+ConnectionContext::ConnectionContext(Reactor& the_reactor, Application& the_application,
+                                     ServerObserver& the_observer, Limits the_limits)
+    : reactor(the_reactor),
+      application(the_application),
+      observer(the_observer),
+      limits(std::move(the_limits)),
+      pool(limits, date),
+      head_timeouts(limits.head_time),
+      body_timeouts(limits.body_idle),
+      write_timeouts(limits.write_stall),
+      idle_timeouts(limits.keepalive),
+      linger_timeouts(limits.linger),
+      drain_timeouts(limits.drain_idle) {
+  for (TimeoutList* list : {&head_timeouts, &body_timeouts, &write_timeouts, &idle_timeouts,
+                            &linger_timeouts, &drain_timeouts}) {
+    reactor.add_timeouts(*list);
+  }
+}
+
+ConnectionContext::~ConnectionContext() {
+  for (TimeoutList* list : {&head_timeouts, &body_timeouts, &write_timeouts, &idle_timeouts,
+                            &linger_timeouts, &drain_timeouts}) {
+    reactor.remove_timeouts(*list);
+  }
+}
+
+Connection::Connection(ConnectionContext& context, Fd socket, Endpoints endpoints)
+    : context_(context), socket_(std::move(socket)), endpoints_(std::move(endpoints)) {}
+
+Connection::~Connection() {
+  if (socket_) context_.reactor.remove(socket_.get(), *this);
+}
+
+Result<void> Connection::open() {
+  if (auto added = context_.reactor.add(socket_.get(), read_events, *this); !added) return added;
+  context_.observer.connection_opened();
+  start_timeout(context_.head_timeouts);
+  return {};
+}
+
+void Connection::drain() {
+  // One that never sent a request keeps the time it has for its first.
+  if (state_ == ConnectionState::idle && has_served_) start_timeout(context_.drain_timeouts);
+}
+
+void Connection::start_timeout(TimeoutList& list) {
+  list.start(*this, context_.reactor.now_usec());
+}
+
+bool Connection::is_reading() const {
+  return state_ == ConnectionState::idle || state_ == ConnectionState::reading_head ||
+         state_ == ConnectionState::reading_body || state_ == ConnectionState::lingering;
+}
+
+void Connection::on_events(std::uint32_t events) {
+  const bool is_over = (events & (EPOLLERR | EPOLLHUP)) != 0;
+  if (is_over && !is_reading()) return lose_client(ECONNRESET);
+  if ((events & EPOLLOUT) != 0) on_writable();
+  if ((events & (EPOLLIN | EPOLLRDHUP)) != 0 || is_over) {
+    readable_ = true;
+    if ((events & EPOLLRDHUP) != 0 || is_over) end_is_near_ = true;
+    requests_this_turn_ = 0;
+    pump();
+  }
+}
+
+void Connection::run_deferred() {
+  requests_this_turn_ = 0;
+  pump();
+}
+
+/// Reads and answers until there is nothing to read, the application or the client is not done with
+/// a reply, or others should have their turn.
+void Connection::pump() {
+  int reads = 0;
+  while (is_reading()) {
+    if (!read_ahead_.empty()) {
+      if (requests_this_turn_ >= context_.limits.requests_per_turn) break;
+      const std::string input = std::exchange(read_ahead_, {});
+      read_ahead_ = consume(input);
+    } else {
+      if (!readable_ || reads == reads_per_turn) break;
+      ++reads;
+      if (!receive()) break;
+    }
+  }
+  if (is_reading() && (readable_ || !read_ahead_.empty())) context_.reactor.defer(*this);
+}
+
+bool Connection::receive() {
+  auto& buffer = context_.read_buffer;
+  const auto count = recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (count < 0) {
+    if (errno == EINTR) return true;
+    readable_ = false;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) lose_client(errno);
+    return false;
+  }
+  if (count == 0) {
+    // Whatever a whole request asked for was answered: what is left is none.
+    readable_ = false;
+    close();
+    return false;
+  }
+  const auto size = static_cast<std::size_t>(count);
+  // A short read took all there was: the next byte makes a new edge.
+  if (size < buffer.size() && !end_is_near_) readable_ = false;
+  if (state_ == ConnectionState::lingering) {
+    lingered_ += static_cast<std::uint32_t>(size);
+    if (lingered_ > longest_linger) close();
+    return state_ != ConnectionState::closed;
+  }
+  const auto rest = consume(std::string_view(buffer.data(), size));
+  if (!rest.empty()) read_ahead_.assign(rest);
+  return true;
+}
+
+/// Returns what is left over while the next request has to wait.
+std::string_view Connection::consume(std::string_view input) {
+  while (!input.empty()) {
+    if (state_ == ConnectionState::lingering || state_ == ConnectionState::closed) return {};
+    if (!is_reading() || requests_this_turn_ >= context_.limits.requests_per_turn) return input;
+    if (!exchange_) begin_request();
+    const auto body_before = exchange_->body().size();
+    const auto step = exchange_->parser().feed(input);
+    input.remove_prefix(step.consumed);
+    switch (step.progress) {
+      case RequestParser::Progress::need_more:
+        if (state_ == ConnectionState::idle) {
+          state_ = ConnectionState::reading_head;
+          start_timeout(context_.head_timeouts);
+        } else if (state_ == ConnectionState::reading_body &&
+                   exchange_->body().size() != body_before) {
+          start_timeout(context_.body_timeouts);
+        }
+        break;
+      case RequestParser::Progress::head:
+        state_ = ConnectionState::reading_body;
+        start_timeout(context_.body_timeouts);
+        if (input.empty() && exchange_->parser().expects_continue()) invite_body();
+        break;
+      case RequestParser::Progress::complete:
+        ++requests_this_turn_;
+        call_application();
+        break;
+      case RequestParser::Progress::rejected:
+        refuse(exchange_->parser().rejection());
+        return {};
+    }
+  }
+  return {};
+}
+
+void Connection::begin_request() {
+  exchange_ = context_.pool.take();
+  exchange_->attach(*this);
+}
+
+void Connection::invite_body() {
+  // A failure shows with the reply.
+  (void)send({.before = continue_reply, .data = {}, .after = {}});
+}
+
+void Connection::call_application() {
+  state_ = ConnectionState::calling;
+  cancel_timeout();
+  exchange_->open(endpoints_);
+  has_served_ = counted_ = in_call_ = true;
+  context_.observer.call_begins(fresh_usec());
+  context_.application.call(*exchange_);
+  context_.observer.call_ended();
+  in_call_ = false;
+  if (exchange_->is_finished()) settle();
+}
+
+void Connection::refuse(const Rejection& rejection) {
+  is_refused_ = true;
+  state_ = ConnectionState::calling;
+  cancel_timeout();
+  exchange_->refuse(rejection);
+}
+
+Result<void> Connection::send(const Frame& frame) {
+  if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
+  switch (exchange_->output().send(socket_.get(), frame)) {
+    case OutputQueue::Status::empty:
+      return {};
+    case OutputQueue::Status::pending:
+      if (!watches_writable_) {
+        watch_writable(true);
+        start_timeout(context_.write_timeouts);
+      }
+      return {};
+    case OutputQueue::Status::broken:
+      break;
+  }
+  lose_client(exchange_->output().errno_value());
+  return fail(ErrorCode::unavailable, "the client is gone");
+}
+
+bool Connection::may_keep_alive() const {
+  return !context_.draining && context_.limits.keepalive.count() > 0;
+}
+
+bool Connection::client_connected() const {
+  return state_ != ConnectionState::abandoned && state_ != ConnectionState::closed;
+}
+
+void Connection::reply_finished(bool) {
+  if (in_call_) return;
+  settle();
+  // What waited for this reply is not answered from within the application's finish().
+  if (is_reading() && (readable_ || !read_ahead_.empty())) context_.reactor.defer(*this);
+}
+
+/// The application is done with the exchange.
+void Connection::settle() {
+  if (state_ == ConnectionState::abandoned) return close();
+  if (!exchange_->is_whole()) return cut();
+  if (exchange_->output().empty()) return reply_sent();
+  state_ = ConnectionState::sending;
+}
+
+void Connection::reply_sent() {
+  if (std::exchange(counted_, false)) context_.observer.request_done();
+  if (exchange_->keep_alive()) return go_idle();
+  // A client that asked for the close sends no more: nothing can make the kernel send a reset.
+  const bool is_quiet = !readable_ && read_ahead_.empty() && !exchange_->parser().keep_alive();
+  if (!is_refused_ && is_quiet) return close();
+  linger();
+}
+
+void Connection::go_idle() {
+  context_.pool.give_back(std::move(exchange_));
+  state_ = ConnectionState::idle;
+  start_timeout(context_.draining ? context_.drain_timeouts : context_.idle_timeouts);
+}
+
+void Connection::on_writable() {
+  if (!exchange_ || exchange_->output().empty()) return watch_writable(false);
+  const auto sent_before = exchange_->output().sent();
+  switch (exchange_->output().flush(socket_.get())) {
+    case OutputQueue::Status::broken:
+      return lose_client(exchange_->output().errno_value());
+    case OutputQueue::Status::pending:
+      if (exchange_->output().sent() != sent_before) start_timeout(context_.write_timeouts);
+      return;
+    case OutputQueue::Status::empty:
+      break;
+  }
+  watch_writable(false);
+  cancel_timeout();
+  if (state_ == ConnectionState::reading_body) start_timeout(context_.body_timeouts);
+  if (state_ != ConnectionState::sending) return;
+  reply_sent();
+  requests_this_turn_ = 0;
+  pump();
+}
+
+void Connection::watch_writable(bool wanted) {
+  if (wanted == watches_writable_ || !socket_) return;
+  const std::uint32_t events = wanted ? read_events | EPOLLOUT : read_events;
+  if (auto changed = context_.reactor.modify(socket_.get(), events, *this); !changed) {
+    context_.reactor.fail(std::move(changed.error())
+                              .context("a connection's descriptor is unusable (was it closed by "
+                                       "the application?)"));
+    return;
+  }
+  watches_writable_ = wanted;
+}
+
+void Connection::on_timeout() {
+  switch (state_) {
+    case ConnectionState::idle:
+      // A request may just have come: the client did not know that we would close.
+      readable_ = true;
+      requests_this_turn_ = 0;
+      pump();
+      if (state_ == ConnectionState::idle && !has_timeout()) close();
+      return;
+    case ConnectionState::reading_head:
+      if (!exchange_->parser().has_begun()) return close();
+      return refuse({408, "the request's head took too long"});
+    case ConnectionState::reading_body:
+      return refuse({408, "the request's body stopped coming"});
+    case ConnectionState::calling:
+    case ConnectionState::sending:
+      return lose_client(ETIMEDOUT);
+    case ConnectionState::lingering:
+      return close();
+    case ConnectionState::abandoned:
+    case ConnectionState::closed:
+      return;
+  }
+}
+
+void Connection::linger() {
+  context_.pool.give_back(std::move(exchange_));
+  read_ahead_ = {};
+  state_ = ConnectionState::lingering;
+  if (shutdown(socket_.get(), SHUT_WR) != 0) return close();
+  start_timeout(context_.linger_timeouts);
+  readable_ = true;
+  context_.reactor.defer(*this);
+}
+
+void Connection::lose_client(int errno_value) {
+  if (errno_value == EBADF || errno_value == ENOTSOCK) {
+    context_.reactor.fail(
+        Error::from_errno("a connection's descriptor is unusable (was it closed by the "
+                          "application?)",
+                          errno_value));
+    socket_.release();  // not ours any more: closing it could close another's
+  }
+  if (state_ == ConnectionState::calling) {
+    // The exchange is in use: settle() closes once it is finished.
+    state_ = ConnectionState::abandoned;
+    cancel_timeout();
+    exchange_->output().clear();
+    if (socket_) context_.reactor.remove(socket_.get(), *this);
+    socket_.reset();
+    return;
+  }
+  close();
+}
+
+void Connection::cut() {
+  // Without a length or chunks only a reset tells the client that the reply is not whole.
+  const struct linger at_once{.l_onoff = 1, .l_linger = 0};
+  if (exchange_->output().empty()) {
+    setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  close();
+}
+
+void Connection::close() {
+  if (state_ == ConnectionState::closed) return;
+  state_ = ConnectionState::closed;
+  cancel_timeout();
+  if (std::exchange(counted_, false)) context_.observer.request_done();
+  if (socket_) context_.reactor.remove(socket_.get(), *this);
+  socket_.reset();
+  read_ahead_ = {};
+  if (exchange_) context_.pool.give_back(std::move(exchange_));
+  context_.observer.connection_closed();
+  context_.retire(*this);
+}
+
+}  // namespace green::http

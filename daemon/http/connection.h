@@ -1,0 +1,117 @@
+// One client's connection: bytes in, requests to the application in order, replies out. Loop
+// thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/fd.h"
+#include "daemon/http/application.h"
+#include "daemon/http/http_exchange.h"
+#include "daemon/http/limits.h"
+#include "daemon/http/reactor.h"
+#include "daemon/http/server.h"
+
+namespace green::http {
+
+class Connection;
+
+/// What all connections of a server share.
+struct ConnectionContext {
+  ConnectionContext(Reactor& reactor, Application& application, ServerObserver& observer,
+                    Limits limits);
+  ~ConnectionContext();
+
+  Reactor& reactor;
+  Application& application;
+  ServerObserver& observer;
+  const Limits limits;
+  bool draining = false;
+  DateLine date;
+  ExchangePool pool;
+  TimeoutList head_timeouts;
+  TimeoutList body_timeouts;
+  TimeoutList write_timeouts;
+  TimeoutList idle_timeouts;
+  TimeoutList linger_timeouts;
+  TimeoutList drain_timeouts;
+  std::array<char, 64 << 10> read_buffer;
+  /// Takes a closed connection off the server, to be destroyed once no code of it is running.
+  std::function<void(Connection&)> retire;
+};
+
+enum class ConnectionState {
+  idle,          ///< between requests, or before the first
+  reading_head,  ///< part of a head is here
+  reading_body,
+  calling,    ///< the application has the exchange
+  sending,    ///< the reply is complete, the client has not taken all of it
+  lingering,  ///< our side is shut; reads on, so that the client sees the reply and not a reset
+  abandoned,  ///< the client is gone, the application still has the exchange
+  closed,
+};
+
+class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
+ public:
+  Connection(ConnectionContext& context, Fd socket, Endpoints endpoints);
+  ~Connection();
+
+  /// Registers with the reactor.
+  Result<void> open();
+  /// The server began to drain.
+  void drain();
+  ConnectionState state() const { return state_; }
+
+  std::size_t index_in_server = 0;  ///< the server's own
+
+ private:
+  void on_events(std::uint32_t events) override;
+  void on_timeout() override;
+  void run_deferred() override;
+  Result<void> send(const Frame& frame) override;
+  void reply_finished(bool is_whole) override;
+  bool may_keep_alive() const override;
+  bool client_connected() const override;
+
+  bool is_reading() const;
+  void pump();
+  bool receive();
+  std::string_view consume(std::string_view input);
+  void begin_request();
+  void invite_body();
+  void call_application();
+  void refuse(const Rejection& rejection);
+  void settle();
+  void reply_sent();
+  void go_idle();
+  void on_writable();
+  void watch_writable(bool wanted);
+  void start_timeout(TimeoutList& list);
+  void linger();
+  void lose_client(int errno_value);
+  void cut();
+  void close();
+
+  ConnectionContext& context_;
+  Fd socket_;
+  Endpoints endpoints_;
+  ConnectionState state_ = ConnectionState::idle;
+  std::unique_ptr<HttpExchange> exchange_;
+  /// Bytes of requests to come, read with one before. None are read while there are some.
+  std::string read_ahead_;
+  std::uint32_t lingered_ = 0;
+  int requests_this_turn_ = 0;
+  bool readable_ = false;  ///< edge-triggered: there may be something to read since the last edge
+  bool end_is_near_ = false;  ///< the client shut its side: read until the end shows
+  bool watches_writable_ = false;
+  bool in_call_ = false;
+  bool counted_ = false;  ///< call_begins() was told, request_done() not yet
+  bool has_served_ = false;
+  bool is_refused_ = false;  ///< the client may still be sending what we will not take
+};
+
+}  // namespace green::http

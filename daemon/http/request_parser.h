@@ -1,0 +1,55 @@
+// Bytes to requests: llhttp in strict mode, and what RFC 9110 and 9112 ask beyond it. Loop thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/http/application.h"
+#include "daemon/http/body.h"
+#include "daemon/http/limits.h"
+
+namespace green::http {
+
+/// Why a request is refused.
+struct Rejection {
+  int status;
+  std::string_view explanation;  ///< a constant
+};
+
+class RequestParser {
+ public:
+  enum class Progress {
+    need_more,
+    head,      ///< head read and valid, a body follows: feed() on
+    complete,  ///< head and body
+    rejected,  ///< see rejection(); nothing after it on the connection means anything
+  };
+  struct Step {
+    Progress progress;
+    std::size_t consumed;  ///< bytes of the input that belong to this request
+  };
+
+  /// Bodies go to `body`. Both outlive the parser.
+  RequestParser(const Limits& limits, Body& body);
+  ~RequestParser();
+
+  /// Forgets the last request; its views end.
+  void begin();
+  Step feed(std::string_view input);
+
+  /// Has anything but an empty line arrived since begin()?
+  bool has_begun() const;
+  /// From Progress::head or ::complete on; views hold until begin().
+  const Request& request() const;
+  bool keep_alive() const;
+  bool expects_continue() const;
+  const Rejection& rejection() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace green::http

@@ -1,0 +1,80 @@
+// A reply's bytes: status line, headers, framing (RFC 9112, 6 and 7.1). No input or output. Loop
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/result.h"
+#include "daemon/http/application.h"
+#include "daemon/http/date_line.h"
+
+namespace green::http {
+
+/// Bytes to send in this order. Views hold until the writer's next call.
+struct Frame {
+  std::string_view before;
+  std::string_view data;
+  std::string_view after;
+  std::size_t size() const { return before.size() + data.size() + after.size(); }
+};
+
+class ResponseWriter {
+ public:
+  /// `date` outlives the writer.
+  explicit ResponseWriter(DateLine& date) : date_(&date) {}
+
+  /// A new reply: to HEAD or not, to HTTP/1.`version_minor`; `may_keep_alive`: the connection could
+  /// go on after it.
+  void begin(bool is_head, int version_minor, bool may_keep_alive);
+
+  /// See Exchange::start().
+  Result<void> start(int status, std::string_view reason, std::span<const Header> headers);
+  bool started() const { return status_ != 0; }
+  /// Takes the started reply back. Precondition: !head_made().
+  void discard();
+  /// Closes after this reply. Precondition: !head_made().
+  void forbid_keep_alive() { keep_alive_ = false; }
+
+  /// The next part of the body; with `is_last` the end of it. Precondition: started().
+  /// Where the data is more than the declared length, the rest is dropped and overflowed() is set.
+  Frame next(std::string_view data, bool is_last);
+  bool head_made() const { return head_made_; }
+  bool overflowed() const { return overflowed_; }
+  /// The last part came, and with it less than was declared.
+  bool fell_short() const { return fell_short_; }
+  /// Known from head_made() on.
+  bool keep_alive() const { return keep_alive_ && !fell_short_; }
+  int status() const { return status_; }
+
+ private:
+  enum class Framing { none, length, chunked, until_close };
+
+  void make_head(std::optional<std::uint64_t> whole_length);
+  /// Whether the header goes to the client as it is.
+  Result<bool> take_header(const Header& header);
+
+  DateLine* date_;
+  std::string buffer_;
+  std::string after_;
+  int status_ = 0;
+  int version_minor_ = 1;
+  bool is_head_ = false;
+  bool keep_alive_ = false;
+  bool has_date_ = false;
+  bool has_server_ = false;
+  bool head_made_ = false;
+  bool overflowed_ = false;
+  bool fell_short_ = false;
+  Framing framing_ = Framing::none;
+  std::optional<std::uint64_t> declared_;
+  std::uint64_t written_ = 0;
+};
+
+/// The standard reason of a status, or empty.
+std::string_view standard_reason(int status);
+
+}  // namespace green::http
