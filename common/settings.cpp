@@ -7,6 +7,7 @@
 #include <array>
 #include <thread>
 
+#include "common/names.h"
 #include "common/settings_value.h"
 #include "common/text.h"
 
@@ -130,6 +131,18 @@ std::span<const Setting> settings_table() { return table; }
 const Setting* find_setting(std::string_view name) {
   const auto found = std::ranges::find(table, name, &Setting::name);
   return found == table.end() ? nullptr : &*found;
+}
+
+std::string setting_variable(const Setting& setting) {
+  std::string name(environment_prefix);
+  for (const char c : setting.name) name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+  return name;
+}
+
+std::string setting_option(const Setting& setting) {
+  std::string name = "--";
+  for (const char c : setting.name) name += c == '_' ? '-' : c;
+  return name;
 }
 
 Settings default_settings() {

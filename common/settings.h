@@ -67,6 +67,10 @@ struct Setting {
 
 std::span<const Setting> settings_table();
 const Setting* find_setting(std::string_view name);
+/// "GREEN_GRACEFUL_TIMEOUT"
+std::string setting_variable(const Setting& setting);
+/// "--graceful-timeout"
+std::string setting_option(const Setting& setting);
 Settings default_settings();
 /// The known name nearest to a mistyped one (edit distance ≤ 2 or a prefix), or empty.
 std::string_view nearest_setting(std::string_view name);

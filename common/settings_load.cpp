@@ -21,18 +21,6 @@ std::unexpected<Error> invalid(std::string message) {
   return fail(ErrorCode::configuration, std::move(message));
 }
 
-std::string variable_of(const Setting& setting) {
-  std::string name(environment_prefix);
-  for (const char c : setting.name) name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  return name;
-}
-
-std::string option_of(std::string_view name) {
-  std::string option = "--";
-  for (const char c : name) option += c == '_' ? '-' : c;
-  return option;
-}
-
 Result<std::string> read_file(const std::string& path) {
   const auto refuse = [&path](int error) {
     const std::string reason = Error::from_errno(path, error).message();
@@ -96,11 +84,11 @@ class Loader {
       if (find_setting(key) != nullptr) continue;
       if (const Setting* nearest = find_setting(nearest_setting(key)))
         return invalid(fmt::format("environment {}: unknown setting; did you mean {}?",
-                                   printable(name), variable_of(*nearest)));
+                                   printable(name), setting_variable(*nearest)));
     }
     if (!sources.environment) return {};
     for (const Setting& setting : settings_table()) {
-      const std::string variable = variable_of(setting);
+      const std::string variable = setting_variable(setting);
       const char* const text = sources.environment(variable.c_str());
       if (text == nullptr) continue;
       const std::string origin = "environment " + variable;
@@ -114,8 +102,9 @@ class Loader {
     for (const auto& [name, items] : sources.command_line) {
       const Setting* setting = find_setting(name);
       if (setting == nullptr) return invalid("command line: " + unknown_setting(name));
-      if (auto taken = take_text(*setting, items, "command line", option_of(name)); !taken)
-        return taken;
+      // greend's argument, not an option.
+      const std::string place = name == "app" ? "application" : setting_option(*setting);
+      if (auto taken = take_text(*setting, items, "command line", place); !taken) return taken;
     }
     return {};
   }

@@ -194,7 +194,7 @@ TEST_F(LoadSettings, ChecksTheSyntaxOfTheApplication) {
   for (const char* bad : {"a/b.py", "a b", ":b", "a:", "a:b()()", "a:b(1)", "a..b", ".a", "a.",
                           "2a", "a:b:c", "a-b:c"}) {
     sources_.command_line["app"] = {bad};
-    EXPECT_THAT(failure(), HasSubstr("--app=" + std::string(bad) + ": must be")) << bad;
+    EXPECT_THAT(failure(), HasSubstr("application=" + std::string(bad) + ": must be")) << bad;
   }
 }
 

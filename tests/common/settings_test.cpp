@@ -43,6 +43,11 @@ TEST(SettingsTable, HasTheDefaultsOfTheManual) {
   EXPECT_EQ(settings.log_level, "info");
 }
 
+TEST(SettingsTable, GivesEachSettingAVariableAndAnOption) {
+  EXPECT_EQ(setting_variable(*find_setting("graceful_timeout")), "GREEN_GRACEFUL_TIMEOUT");
+  EXPECT_EQ(setting_option(*find_setting("graceful_timeout")), "--graceful-timeout");
+}
+
 TEST(NearestSetting, FindsSlipsOfTheFinger) {
   EXPECT_EQ(nearest_setting("wrokers"), "workers");
   EXPECT_EQ(nearest_setting("worker"), "workers");
