@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <functional>
 #include <map>
 
@@ -19,8 +20,10 @@ namespace {
 using Properties = std::map<std::string, sdbus::Variant>;
 using Clock = std::chrono::steady_clock;
 
-/// A reload may wait for polkit to ask a human, so longer than sd-bus's own 25 s.
-constexpr std::uint64_t call_timeout_usec = 120'000'000;
+/// An answer that needs no work comes at once, or the daemon is stuck.
+constexpr Microseconds question_timeout = std::chrono::seconds(10);
+/// Before it answers a change, the daemon may have a human asked for a password.
+constexpr Microseconds change_timeout = std::chrono::minutes(2);
 
 class SiteProxy final
     : public sdbus::ProxyInterfaces<org::greend1::Site_proxy, sdbus::Properties_proxy,
@@ -139,6 +142,10 @@ struct Client::Bus {
                         doing, site)};
   }
 
+  void set_timeout(Microseconds timeout) {
+    connection->setMethodCallTimeout(static_cast<std::uint64_t>(timeout.count()));
+  }
+
   /// Runs what may throw sdbus::Error: exceptions stop here.
   template <typename Call>
   auto guarded(const std::string& site, std::string_view doing, Call call)
@@ -164,10 +171,12 @@ struct Client::Bus {
               "member='NameOwnerChanged',arg0='{}'",
               bus_name_of_site(site)),
           [&has_vanished](sdbus::Message&) { has_vanished = true; });
+      const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
+      set_timeout(std::min(wait.timeout.value_or(change_timeout), change_timeout));
       const std::uint32_t job = start(proxy);
+      set_timeout(question_timeout);
       if (!wait.is_wanted) return JobOutcome{job, {}, {}};
 
-      const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
       while (true) {
         while (connection->processPendingRequest()) {
         }
@@ -218,10 +227,13 @@ Outcome<Client> Client::connect(std::string_view name) {
                                  "such as unix:path=/run/bus",
                                  printable(name)));
   try {
-    bus->connection = name == "system" ? sdbus::createSystemBusConnection()
-                      : name == "user" ? sdbus::createSessionBusConnection()
-                                       : sdbus::createSessionBusConnectionWithAddress(bus->name);
-    bus->connection->setMethodCallTimeout(call_timeout_usec);
+    // Not createSessionBusConnectionWithAddress(): in sdbus-c++ 1.2 it leaks the bus it cannot
+    // open.
+    if (name.find(':') != std::string_view::npos)
+      ::setenv("DBUS_SESSION_BUS_ADDRESS", bus->name.c_str(), 1);
+    bus->connection =
+        name == "system" ? sdbus::createSystemBusConnection() : sdbus::createSessionBusConnection();
+    bus->set_timeout(question_timeout);
   } catch (const sdbus::Error& error) {
     return fail_with(
         exit_failure,

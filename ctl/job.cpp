@@ -50,14 +50,15 @@ Outcome<> report_job(Session& session, const std::string& site, std::string_view
   }
   std::string text = harmless(outcome.message);
   while (text.ends_with('\n')) text.pop_back();
-  const std::string ending = fmt::format(
-      "{}: {} {}; what served before still serves, see: greenctl status {}", site, doing,
-      outcome.result == "failed" ? "failed" : "was " + printable(outcome.result), site);
+  const bool is_failure = outcome.result == "failed";
+  const std::string what = fmt::format("{}: {} {}", site, doing,
+                                       is_failure ? "failed" : "was " + printable(outcome.result));
+  const std::string comfort =
+      is_failure && doing == "reload" ? "; what served before still serves" : "";
   // The sentence comes last: it is what stays in sight after a long traceback.
-  return fail_with(exit_failure, text.find('\n') != std::string::npos
-                                     ? fmt::format("{}\n{}", text, ending)
-                                 : text.empty() ? ending
-                                                : fmt::format("{} ({})", ending, text));
+  if (text.find('\n') != std::string::npos)
+    return fail_with(exit_failure, fmt::format("{}\n{}{}", text, what, comfort));
+  return fail_with(exit_failure, what + (text.empty() ? "" : ": " + text) + comfort);
 }
 
 }  // namespace green::ctl

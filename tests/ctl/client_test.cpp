@@ -14,7 +14,6 @@
 namespace green::ctl {
 namespace {
 
-using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -99,15 +98,31 @@ TEST_F(Greenctl, PrintsTheTracebackOfAFailedReloadAndFails) {
   EXPECT_EQ(err,
             "greenctl: Traceback (most recent call last):\n  File \"app.py\", line 1\nSyntaxError: "
             "\\x1b[31m\n"
-            "site: reload failed; what served before still serves, see: greenctl status site\n");
+            "site: reload failed; what served before still serves\n");
 }
 
 TEST_F(Greenctl, SaysInOneLineWhatAJobSaysInOne) {
   const auto site = FakeSite::start(bus_, "site", FakeSite::ends("cancelled", "stopping"));
   EXPECT_EQ(run({"scale", "2", "--json"}), exit_failure);
   EXPECT_EQ(nlohmann::json::parse(out)["result"], "cancelled");
-  EXPECT_THAT(err, StartsWith("greenctl: site: scale was cancelled;"));
-  EXPECT_THAT(err, EndsWith("(stopping)\n"));
+  EXPECT_EQ(err, "greenctl: site: scale was cancelled: stopping\n");
+}
+
+TEST_F(Greenctl, SaysInOneSentenceWhyAReloadFailed) {
+  const auto site = FakeSite::start(bus_, "site", FakeSite::ends("failed", "site.toml:2: bad"));
+  EXPECT_EQ(run({"reload"}), exit_failure);
+  EXPECT_EQ(err,
+            "greenctl: site: reload failed: site.toml:2: bad; what served before still serves\n");
+}
+
+TEST_F(Greenctl, DoesNotWaitLongerForADaemonThatIsStuck) {
+  std::promise<void> end;
+  auto until_end = end.get_future().share();
+  const auto site =
+      FakeSite::start(bus_, "site", [until_end](FakeSite&, std::uint32_t) { until_end.wait(); });
+  EXPECT_EQ(run({"reload", "--timeout=50ms"}), exit_failure);
+  EXPECT_THAT(err, StartsWith("greenctl: site: no reply to reload in time;"));
+  end.set_value();
 }
 
 TEST_F(Greenctl, ScalesTheSiteItNamesOrTheOnlyOne) {
