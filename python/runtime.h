@@ -2,6 +2,7 @@
 // All calls on the thread that made the Runtime, which holds the GIL except inside without_gil().
 #pragma once
 
+#include <expected>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,7 +27,8 @@ class Runtime {
   static std::expected<std::unique_ptr<Runtime>, LoadFailure> create(const Settings& settings);
   virtual ~Runtime() = default;
 
-  /// Imports settings.app.
+  /// Imports settings.app. Returns in the process that called it alone: a child that the application
+  /// forked meanwhile, and that comes back here, is ended.
   virtual std::expected<void, LoadFailure> load_application() = 0;
 
   /// What the import left that does not survive a fork: "thread 'poller'", "socket 127.0.0.1:5432 (fd 9)".
@@ -40,11 +42,14 @@ class Runtime {
   virtual void after_fork_parent() = 0;
   virtual void after_fork_child() = 0;
 
-  /// Stacks on a crash (SIGSEGV, SIGABRT, …) and on `dump_signal` go to standard error. In each worker.
-  virtual void enable_stack_dumps(int dump_signal) = 0;
+  /// Stacks on a crash (SIGSEGV, SIGABRT, …) and on `dump_signal` go to `fd`, which must stay open.
+  /// Again after anything that may have set handlers of its own (the import).
+  virtual void enable_stack_dumps(int dump_signal, int fd) = 0;
 
-  /// The loaded application behind the HTTP seam. `multiprocess`, for wsgi.multiprocess.
-  virtual std::unique_ptr<http::Application> make_application(bool multiprocess) = 0;
+  /// The loaded application behind the HTTP seam; it must go before finalize(). `multiprocess`, for
+  /// wsgi.multiprocess. A child that the application forks in a request and that returns is ended.
+  virtual std::expected<std::unique_ptr<http::Application>, LoadFailure> make_application(
+      bool multiprocess) = 0;
 
   /// Runs `blocking` with the GIL released, so that the application's threads run.
   virtual void without_gil(const std::function<void()>& blocking) = 0;

@@ -1,0 +1,225 @@
+#include "daemon/worker/worker.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "common/high_fd.h"
+#include "common/log.h"
+#include "common/names.h"
+#include "daemon/http/in_process_exchange.h"
+#include "daemon/worker/process_title.h"
+#include "daemon/worker/worker_signals.h"
+
+namespace green::worker {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// How often what an application may have broken (handlers, standard streams) is put right.
+constexpr std::uint64_t repair_interval_usec = 1'000'000;
+
+Microseconds heartbeat_interval(Microseconds timeout) {
+  if (timeout.count() == 0) return seconds(5);
+  return std::clamp<Microseconds>(timeout / 4, milliseconds(250), seconds(5));
+}
+
+http::Limits limits_of(const Settings& settings) {
+  http::Limits limits;
+  limits.keepalive = settings.keepalive;
+  return limits;
+}
+
+}  // namespace
+
+Worker::Worker(SiteProcess& process, Fd channel, std::uint32_t slot)
+    : process_(process),
+      slot_(slot),
+      meter_(process.scoreboard, slot, process.generation),
+      channel_(std::move(channel)) {}
+
+std::expected<void, python::LoadFailure> Worker::load(bool imports) {
+  std::expected<void, python::LoadFailure> loaded;
+  if (imports) loaded = process_.runtime->load_application();
+  if (loaded) {
+    // Last: the import may have set handlers of its own.
+    process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.streams.error());
+    auto application = process_.runtime->make_application(process_.settings.workers > 1);
+    if (application)
+      application_ = std::move(*application);
+    else
+      loaded = std::unexpected(application.error());
+  }
+  if (!loaded)
+    if (auto sent = send_failure(channel_.get(), MessageType::start_failed, slot_, loaded.error()); !sent)
+      log_error("{}: {}", sent.error().message(), loaded.error().text);
+  return loaded;
+}
+
+Result<void> Worker::serve() {
+  if (auto ready = set_up(); !ready) return ready;
+  state_ = State::ready;
+  meter_.set_resting(WorkerActivity::idle);
+  send(message_of(MessageType::ready));
+  return reactor_->run();
+}
+
+Result<void> Worker::set_up() {
+  auto reactor = http::Reactor::create();
+  if (!reactor) return fail(std::move(reactor.error()));
+  reactor_ = std::move(*reactor);
+  reactor_->set_blocking_wait(
+      [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
+  reactor_->set_turn_callback([this](std::uint64_t now_usec) { on_turn(now_usec); },
+                              heartbeat_interval(process_.settings.timeout));
+  server_ = http::Server::create(*reactor_, *application_, meter_, limits_of(process_.settings));
+  for (Fd& listener : process_.listeners)
+    if (auto added = server_->add_listener(std::move(listener)); !added) return added;
+  if (auto watched = watch_channel(); !watched) return watched;
+  return watch_signals();
+}
+
+Result<void> Worker::watch_channel() {
+  const int flags = ::fcntl(channel_.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(channel_.get(), F_SETFL, flags | O_NONBLOCK) < 0)
+    return fail_errno("O_NONBLOCK on the channel");
+  channel_watch_.callback = [this](std::uint32_t) { read_channel(); };
+  return reactor_->add(channel_.get(), EPOLLIN, channel_watch_, http::Priority::urgent);
+}
+
+Result<void> Worker::watch_signals() {
+  auto event = watch_sigterm();
+  if (!event) return fail(std::move(event.error()));
+  term_event_ = std::move(*event);
+  term_watch_.callback = [this](std::uint32_t) {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t size = ::read(term_event_.get(), &count, sizeof count);
+    start_drain();
+  };
+  return reactor_->add(term_event_.get(), EPOLLIN, term_watch_, http::Priority::urgent);
+}
+
+void Worker::read_channel() {
+  while (channel_) {
+    auto received = receive_message(channel_.get());
+    if (!received) {
+      if (received.error().errno_value() == EAGAIN) return;
+      log_error("worker {}: {}", slot_, received.error().message());
+      return channel_lost();
+    }
+    if (!*received) return channel_lost();
+    handle((*received)->message);
+  }
+}
+
+void Worker::handle(const Message& message) {
+  switch (message.type) {
+    case MessageType::serve:
+      if (state_ == State::ready) state_ = State::serving;
+      return update_accepting();
+    case MessageType::drain:
+      return start_drain();
+    case MessageType::probe:
+      return answer_probe();
+    default:
+      log_error("worker {}: a message of type {} that it does not know", slot_,
+                static_cast<std::uint32_t>(message.type));
+  }
+}
+
+void Worker::channel_lost() {
+  reactor_->remove(channel_.get(), channel_watch_);
+  channel_.reset();
+  start_drain();
+}
+
+void Worker::answer_probe() {
+  const std::uint64_t start = monotonic_usec();
+  meter_.heartbeat(start);
+  static_cast<void>(process_.runtime->take_last_traceback());  // of another request
+  http::InProcessExchange exchange(process_.settings.probe, "localhost");
+  application_->call(exchange);
+  Message answer = message_of(MessageType::probed);
+  answer.code = exchange.aborted() ? 0 : exchange.status();
+  send(answer, process_.runtime->take_last_traceback());
+}
+
+void Worker::start_drain() {
+  if (state_ == State::draining) return;
+  state_ = State::draining;
+  meter_.set_resting(WorkerActivity::draining);
+  send(message_of(MessageType::draining));
+  server_->drain([this] { reactor_->stop(); });
+}
+
+void Worker::update_accepting() {
+  if (state_ != State::serving) return;
+  if (!accepting_ && meter_.may_accept()) {
+    accepting_ = true;
+    if (auto started = server_->start_accepting(); !started) reactor_->fail(std::move(started.error()));
+  } else if (accepting_ && !meter_.may_accept()) {
+    // Another generation serves: what waits in the sockets is for it. greend's drain is on its way, and
+    // without this the loop would spin on listeners it may not take from.
+    start_drain();
+  }
+}
+
+void Worker::on_turn(std::uint64_t now_usec) {
+  meter_.heartbeat(now_usec);
+  update_accepting();
+  if (now_usec < next_repair_usec_) return;
+  next_repair_usec_ = now_usec + repair_interval_usec;
+  restore_signal_handlers();
+  process_.streams.restore();
+}
+
+void Worker::send(const Message& message, std::string_view text) {
+  if (!channel_) return;
+  // A channel that is gone is noticed by its end; one that is full, by greend's own time limits.
+  if (auto sent = send_with_text(channel_.get(), message, text); !sent)
+    log_debug("worker {}: {}", slot_, sent.error().message());
+}
+
+Message Worker::message_of(MessageType type) const {
+  Message message;
+  message.type = type;
+  message.slot = slot_;
+  return message;
+}
+
+int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool imports) {
+  set_process_title(fmt::format("{} worker {}", process.title(), slot));
+  log_open({.identifier = "green-worker",
+            .site = process.site,
+            .generation = fmt::format("{}", process.generation),
+            .worker = fmt::format("{}", slot)},
+           process.maximum_log_level());
+  int status = exit_success;
+  {
+    auto high = move_high(std::move(channel));
+    if (!high) {
+      log_error("{}", high.error().message());
+      return exit_failure;
+    }
+    Worker worker(process, std::move(*high), slot);
+    if (auto loaded = worker.load(imports); !loaded) {
+      status = exit_status_of(loaded.error());
+    } else if (auto served = worker.serve(); !served) {
+      log_error("worker {}: {}", slot, served.error().message());
+      status = exit_failure;
+    }
+  }
+  // Threads that the application left are joined here, and may never end.
+  const auto bound = std::chrono::duration_cast<seconds>(process.settings.graceful_timeout).count();
+  exit_after(static_cast<unsigned>(std::clamp<std::int64_t>(bound, 1, 3600)), status);
+  process.runtime->finalize();
+  return status;
+}
+
+}  // namespace green::worker

@@ -1,0 +1,70 @@
+// A worker: one loop that accepts, calls the application and replies, until greend says drain, SIGTERM
+// comes, or the channel closes. Main thread of a process that a zygote forked.
+//
+//   starting ──ready sent──▶ ready ──serve──▶ serving ──drain, SIGTERM, channel closed──▶ draining ──▶ exit 0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "common/fd.h"
+#include "daemon/http/reactor.h"
+#include "daemon/http/server.h"
+#include "daemon/worker/site_process.h"
+#include "daemon/worker/worker_meter.h"
+
+namespace green::worker {
+
+/// The whole life of a worker; returns its exit status. `imports`: the application is not loaded yet.
+int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool imports);
+
+class Worker {
+ public:
+  Worker(SiteProcess& process, Fd channel, std::uint32_t slot);
+
+  /// Loads what the zygote did not. The failure was reported to greend.
+  std::expected<void, python::LoadFailure> load(bool imports);
+  /// Serves until drained.
+  Result<void> serve();
+
+ private:
+  enum class State { starting, ready, serving, draining };
+
+  /// A descriptor of the worker's own in the loop.
+  struct Watch final : http::EventHandler {
+    void on_events(std::uint32_t events) override { callback(events); }
+    std::function<void(std::uint32_t)> callback;
+  };
+
+  Result<void> set_up();
+  Result<void> watch_channel();
+  Result<void> watch_signals();
+  void read_channel();
+  void handle(const Message& message);
+  void channel_lost();
+  void answer_probe();
+  void start_drain();
+  /// Accepts while it was told to serve and its generation is the one that serves.
+  void update_accepting();
+  void on_turn(std::uint64_t now_usec);
+  void send(const Message& message, std::string_view text = {});
+  Message message_of(MessageType type) const;
+
+  SiteProcess& process_;
+  const std::uint32_t slot_;
+  State state_ = State::starting;
+  bool accepting_ = false;
+  std::uint64_t next_repair_usec_ = 0;
+  WorkerMeter meter_;
+  Fd channel_;
+  Fd term_event_;
+  Watch channel_watch_;
+  Watch term_watch_;
+  // In the order of their making: the server goes first, then the application, then the loop.
+  std::unique_ptr<http::Reactor> reactor_;
+  std::unique_ptr<http::Application> application_;
+  std::unique_ptr<http::Server> server_;
+};
+
+}  // namespace green::worker

@@ -1,0 +1,62 @@
+#include "daemon/worker/worker_meter.h"
+
+#include <unistd.h>
+
+namespace green::worker {
+namespace {
+
+template <typename T>
+void add(std::atomic<T>& counter, T amount) {
+  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+WorkerMeter::WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::uint64_t generation)
+    : header_(scoreboard.header()), slot_(scoreboard.slot(slot)), generation_(generation) {
+  slot_.generation.store(generation, std::memory_order_relaxed);
+  slot_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
+  set_resting(WorkerActivity::starting);
+  heartbeat(monotonic_usec());
+}
+
+bool WorkerMeter::may_accept() {
+  return header_.serving_generation.load(std::memory_order_acquire) == generation_;
+}
+
+void WorkerMeter::connection_opened() {
+  add(slot_.accepted, std::uint64_t{1});
+  add(slot_.connections, 1U);
+}
+
+void WorkerMeter::connection_closed() { add(slot_.connections, ~0U); }
+
+void WorkerMeter::call_begins(std::uint64_t now_usec) {
+  // A turn may hold many requests: each of them is progress.
+  heartbeat(now_usec);
+  slot_.busy_since_usec.store(now_usec, std::memory_order_relaxed);
+  slot_.activity.store(WorkerActivity::busy, std::memory_order_relaxed);
+  add(slot_.in_flight, 1U);
+}
+
+void WorkerMeter::call_ended() {
+  slot_.busy_since_usec.store(0, std::memory_order_relaxed);
+  slot_.activity.store(resting_, std::memory_order_relaxed);
+}
+
+void WorkerMeter::request_done() {
+  add(slot_.in_flight, ~0U);
+  add(slot_.requests, std::uint64_t{1});
+}
+
+void WorkerMeter::heartbeat(std::uint64_t now_usec) {
+  slot_.heartbeat_usec.store(now_usec, std::memory_order_relaxed);
+}
+
+void WorkerMeter::set_resting(WorkerActivity activity) {
+  resting_ = activity;
+  if (slot_.busy_since_usec.load(std::memory_order_relaxed) == 0)
+    slot_.activity.store(activity, std::memory_order_relaxed);
+}
+
+}  // namespace green::worker

@@ -1,0 +1,34 @@
+// WorkerMeter: what a worker's server does, written to its scoreboard slot, and whether it may accept.
+// Loop thread, the slot's only writer: plain stores suffice.
+#pragma once
+
+#include "common/scoreboard.h"
+#include "daemon/http/server.h"
+
+namespace green::worker {
+
+class WorkerMeter final : public http::ServerObserver {
+ public:
+  /// Takes the slot over for this process.
+  WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::uint64_t generation);
+
+  /// False once another generation serves.
+  bool may_accept() override;
+  void connection_opened() override;
+  void connection_closed() override;
+  void call_begins(std::uint64_t now_usec) override;
+  void call_ended() override;
+  void request_done() override;
+
+  void heartbeat(std::uint64_t now_usec);
+  /// What the worker does between requests: starting, idle or draining.
+  void set_resting(WorkerActivity activity);
+
+ private:
+  ScoreboardHeader& header_;
+  ScoreboardSlot& slot_;
+  std::uint64_t generation_;
+  WorkerActivity resting_ = WorkerActivity::starting;
+};
+
+}  // namespace green::worker

@@ -1,0 +1,265 @@
+#include "python/start_response.h"
+
+#include <structmember.h>
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "python/application_fork.h"
+
+namespace green::python {
+namespace {
+
+struct StartResponseObject {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  http::Exchange* exchange;  ///< null once detached
+  bool was_called;
+};
+
+StartResponseObject* as_start_response(PyObject* object) {
+  return reinterpret_cast<StartResponseObject*>(object);
+}
+
+/// The bytes of a str whose characters are all latin-1, without a copy; nullopt of any other.
+std::optional<std::string_view> latin1_view(PyObject* text) {
+  if (PyUnicode_READY(text) < 0) {
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) return std::nullopt;
+  return std::string_view(reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(text)),
+                          static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)));
+}
+
+void raise(PyObject* type, const char* what, PyObject* object) {
+  PyErr_Format(type, "%s, not %.200s", what, Py_TYPE(object)->tp_name);
+}
+
+void raise(const Error& error) {
+  if (error.code() == ErrorCode::unavailable)
+    PyErr_SetString(PyExc_ConnectionResetError, error.message().c_str());
+  else
+    PyErr_SetString(PyExc_ValueError, error.message().c_str());
+}
+
+struct Status {
+  int code = 0;
+  std::string_view reason;
+};
+
+bool read_status(PyObject* object, Status& status) {
+  if (!PyUnicode_Check(object)) {
+    raise(PyExc_TypeError, "start_response: the status must be a str such as '200 OK'", object);
+    return false;
+  }
+  const auto text = latin1_view(object);
+  const auto is_digit = [&text](std::size_t i) { return (*text)[i] >= '0' && (*text)[i] <= '9'; };
+  if (!text || text->size() < 3 || !is_digit(0) || !is_digit(1) || !is_digit(2) ||
+      (text->size() > 3 && (*text)[3] != ' ')) {
+    PyErr_Format(PyExc_ValueError, "start_response: bad status %R: it must be such as '200 OK'", object);
+    return false;
+  }
+  status.code = ((*text)[0] - '0') * 100 + ((*text)[1] - '0') * 10 + ((*text)[2] - '0');
+  if (status.code < 200) {
+    PyErr_Format(PyExc_ValueError, "start_response: status %R does not end a request", object);
+    return false;
+  }
+  if (text->size() > 4) status.reason = text->substr(4);
+  return true;
+}
+
+bool read_header_text(PyObject* object, const char* part, std::string_view& text) {
+  if (!PyUnicode_Check(object)) {
+    PyErr_Format(PyExc_TypeError, "start_response: a header's %s must be a str, not %.200s (%R)", part,
+                 Py_TYPE(object)->tp_name, object);
+    return false;
+  }
+  const auto view = latin1_view(object);
+  if (!view) {
+    PyErr_Format(PyExc_ValueError, "start_response: a header's %s has characters outside latin-1: %R",
+                 part, object);
+    return false;
+  }
+  text = *view;
+  return true;
+}
+
+bool read_headers(PyObject* object, std::vector<http::Header>& headers) {
+  if (!PyList_Check(object)) {
+    raise(PyExc_TypeError, "start_response: the headers must be a list of (name, value) tuples", object);
+    return false;
+  }
+  const Py_ssize_t count = PyList_GET_SIZE(object);
+  headers.clear();
+  headers.reserve(static_cast<std::size_t>(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* item = PyList_GET_ITEM(object, i);
+    if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2) {
+      PyErr_Format(PyExc_TypeError, "start_response: a header must be a (name, value) tuple, not %R", item);
+      return false;
+    }
+    http::Header header;
+    if (!read_header_text(PyTuple_GET_ITEM(item, 0), "name", header.name) ||
+        !read_header_text(PyTuple_GET_ITEM(item, 1), "value", header.value))
+      return false;
+    headers.push_back(header);
+  }
+  return true;
+}
+
+/// Raises the exception that the application passed as exc_info, with its traceback.
+void raise_again(PyObject* exc_info) {
+  PyErr_Restore(Py_NewRef(PyTuple_GET_ITEM(exc_info, 0)), Py_NewRef(PyTuple_GET_ITEM(exc_info, 1)),
+                Py_NewRef(PyTuple_GET_ITEM(exc_info, 2)));
+}
+
+/// PEP 3333: a second call only with exc_info, and with it, only while nothing was sent.
+bool may_start(const StartResponseObject& self, PyObject* exc_info) {
+  if (exc_info == nullptr || exc_info == Py_None) {
+    if (!self.was_called) return true;
+    PyErr_SetString(PyExc_RuntimeError, "start_response was called before: again only with exc_info");
+    return false;
+  }
+  if (!PyTuple_Check(exc_info) || PyTuple_GET_SIZE(exc_info) != 3 ||
+      !PyExceptionClass_Check(PyTuple_GET_ITEM(exc_info, 0))) {
+    raise(PyExc_TypeError, "start_response: exc_info must be what sys.exc_info() returns", exc_info);
+    return false;
+  }
+  if (!self.exchange->head_sent()) return true;
+  raise_again(exc_info);
+  return false;
+}
+
+PyObject* write(PyObject* self, PyObject* data) {
+  http::Exchange* exchange = as_start_response(self)->exchange;
+  end_if_forked();
+  if (exchange == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "write() was called after the request was answered");
+    return nullptr;
+  }
+  if (!send_body_part(*exchange, self, data)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef write_method{"write", write, METH_O, "Sends a part of the body."};
+
+/// The arguments by position or, as some middleware passes exc_info, by name.
+bool read_arguments(PyObject* const* arguments, std::size_t flags, PyObject* names,
+                    PyObject* (&values)[3]) {
+  const Py_ssize_t positional = PyVectorcall_NARGS(flags);
+  const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+  constexpr const char* known[] = {"status", "headers", "exc_info"};
+  if (positional > 3) {
+    PyErr_Format(PyExc_TypeError, "start_response takes 2 or 3 arguments, not %zd", positional + named);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < positional; ++i) values[i] = arguments[i];
+  for (Py_ssize_t i = 0; i < named; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(names, i);
+    PyObject** place = nullptr;
+    for (std::size_t k = 0; k < 3; ++k)
+      if (PyUnicode_CompareWithASCIIString(name, known[k]) == 0) place = &values[k];
+    if (place == nullptr && PyUnicode_CompareWithASCIIString(name, "response_headers") == 0)
+      place = &values[1];
+    if (place == nullptr || *place != nullptr) {
+      PyErr_Format(PyExc_TypeError, "start_response: unexpected argument '%U'", name);
+      return false;
+    }
+    *place = arguments[positional + i];
+  }
+  if (values[0] != nullptr && values[1] != nullptr) return true;
+  PyErr_SetString(PyExc_TypeError, "start_response takes a status and a list of headers");
+  return false;
+}
+
+PyObject* call(PyObject* object, PyObject* const* arguments, std::size_t flags, PyObject* names) {
+  StartResponseObject& self = *as_start_response(object);
+  PyObject* values[3] = {nullptr, nullptr, nullptr};
+  if (!read_arguments(arguments, flags, names, values)) return nullptr;
+  if (self.exchange == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "start_response was called after the request was answered");
+    return nullptr;
+  }
+  if (!may_start(self, values[2])) return nullptr;
+  Status status;
+  thread_local std::vector<http::Header> headers;  // its capacity is kept from call to call
+  if (!read_status(values[0], status) || !read_headers(values[1], headers)) return nullptr;
+  if (const auto started = self.exchange->start(status.code, status.reason, headers); !started) {
+    raise(started.error());
+    return nullptr;
+  }
+  self.was_called = true;
+  return PyCFunction_New(&write_method, object);
+}
+
+void deallocate(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyTypeObject* start_response_type() {
+  static PyMemberDef members[] = {
+      {"__vectorcalloffset__", T_PYSSIZET, offsetof(StartResponseObject, vectorcall), READONLY, nullptr},
+      {nullptr, 0, 0, 0, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
+                                {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                                {Py_tp_members, members},
+                                {0, nullptr}};
+  static PyType_Spec spec{"green.start_response", sizeof(StartResponseObject), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
+                              Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                          slots};
+  // One interpreter a process, which outlives every request: the reference is never given up.
+  static PyTypeObject* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return type;
+}
+
+}  // namespace
+
+PyRef StartResponse::create(http::Exchange& exchange) {
+  PyTypeObject* type = start_response_type();
+  if (type == nullptr) return {};
+  PyRef object = PyRef::steal(type->tp_alloc(type, 0));
+  if (!object) return {};
+  StartResponseObject& self = *as_start_response(object.get());
+  self.vectorcall = call;
+  self.exchange = &exchange;
+  self.was_called = false;
+  return object;
+}
+
+bool StartResponse::was_called(PyObject* start_response) {
+  return as_start_response(start_response)->was_called;
+}
+
+void StartResponse::detach(PyObject* start_response) {
+  as_start_response(start_response)->exchange = nullptr;
+}
+
+bool check_body_part(PyObject* start_response, PyObject* part, std::string_view& data) {
+  if (!PyBytes_Check(part)) {
+    raise(PyExc_TypeError, "the application's body must be made of bytes", part);
+    return false;
+  }
+  if (!StartResponse::was_called(start_response)) {
+    PyErr_SetString(PyExc_RuntimeError, "the application sent a body before it called start_response");
+    return false;
+  }
+  data = {PyBytes_AS_STRING(part), static_cast<std::size_t>(PyBytes_GET_SIZE(part))};
+  return true;
+}
+
+bool send_body_part(http::Exchange& exchange, PyObject* start_response, PyObject* part) {
+  std::string_view data;
+  if (!check_body_part(start_response, part, data)) return false;
+  if (data.empty()) return true;
+  const auto written = exchange.write(data);
+  if (!written) raise(written.error());
+  return written.has_value();
+}
+
+}  // namespace green::python

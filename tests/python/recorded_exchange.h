@@ -1,0 +1,88 @@
+// An Exchange with a request of the test's making, that records the reply.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "daemon/http/application.h"
+#include "daemon/http/body.h"
+
+namespace green::http {
+
+class RecordedExchange final : public Exchange {
+ public:
+  explicit RecordedExchange(std::string target = "/") : target_(std::move(target)) {
+    endpoints = {.remote_address = "192.0.2.7",
+                 .remote_port = "4711",
+                 .local_address = "127.0.0.1",
+                 .local_port = "8000"};
+    values.body = &request_body;
+    values.endpoints = &endpoints;
+    values.method = "GET";
+    set_target(target_);
+  }
+
+  void set_target(std::string target) {
+    target_ = std::move(target);
+    values.target = target_;
+    const std::string_view view = target_;
+    const auto mark = view.find('?');
+    values.path = view.substr(0, mark);
+    values.query = mark == std::string_view::npos ? std::string_view() : view.substr(mark + 1);
+  }
+  void add_header(std::string_view name, std::string_view value) {
+    headers_.push_back({name, value});
+    values.headers = headers_;
+  }
+
+  const Request& request() const override { return values; }
+  Result<void> start(int code, std::string_view text, std::span<const Header> list) override {
+    for (const Header& header : list)
+      if (header.value.find_first_of("\r\n") != std::string_view::npos)
+        return fail(ErrorCode::application, "a header's value holds a line break");
+    status = code;
+    reason = text;
+    headers.clear();
+    for (const Header& header : list) headers.emplace_back(header.name, header.value);
+    return {};
+  }
+  Result<void> write(std::string_view data) override {
+    if (gone) return fail(ErrorCode::unavailable, "the client is gone");
+    sent = true;
+    parts.emplace_back(data);
+    body += data;
+    return {};
+  }
+  void finish(std::string_view rest) override {
+    sent = true;
+    body += rest;
+    ++finishes;
+  }
+  using Exchange::finish;
+  void abort() override { ++aborts; }
+  bool head_sent() const override { return sent; }
+  bool client_connected() const override { return !gone; }
+
+  Limits limits;
+  Body request_body{limits};
+  Endpoints endpoints;
+  Request values;
+
+  int status = 0;
+  std::string reason;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<std::string> parts;
+  std::string body;
+  int finishes = 0;
+  int aborts = 0;
+  bool sent = false;
+  bool gone = false;
+
+ private:
+  std::string target_;
+  std::vector<Header> headers_;
+};
+
+}  // namespace green::http

@@ -1,0 +1,131 @@
+#include "python/wsgi_environ.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/python/python_fixture.h"
+#include "tests/python/recorded_exchange.h"
+
+namespace green::python {
+namespace {
+
+namespace py = pybind11;
+using http::RecordedExchange;
+
+py::dict environ_of(const RecordedExchange& exchange) {
+  WsgiEnviron environ(true);
+  PyRef built = environ.build(exchange.request(), Py_None);
+  EXPECT_TRUE(built);
+  return py::reinterpret_steal<py::dict>(built.release());
+}
+
+std::string text(const py::dict& environ, const char* key) {
+  if (!environ.contains(key)) return "(none)";
+  // As WSGI has it: text whose characters are bytes.
+  return environ[key].attr("encode")("latin-1").cast<std::string>();
+}
+
+TEST(WsgiEnviron, HoldsTheRequestLine) {
+  RecordedExchange exchange("/a%20b/%E2%82%AC%2f%zz%?x=%20&y");
+  exchange.values.method = "PROPFIND";
+  exchange.values.version_minor = 0;
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(text(environ, "REQUEST_METHOD"), "PROPFIND");
+  EXPECT_EQ(text(environ, "SCRIPT_NAME"), "");
+  EXPECT_EQ(text(environ, "PATH_INFO"), "/a b/\xe2\x82\xac/%zz%");
+  EXPECT_EQ(text(environ, "QUERY_STRING"), "x=%20&y");
+  EXPECT_EQ(text(environ, "RAW_URI"), "/a%20b/%E2%82%AC%2f%zz%?x=%20&y");
+  EXPECT_EQ(text(environ, "SERVER_PROTOCOL"), "HTTP/1.0");
+}
+
+TEST(WsgiEnviron, HoldsBothEndsOfATcpConnection) {
+  const py::dict environ = environ_of(RecordedExchange());
+  EXPECT_EQ(text(environ, "SERVER_NAME"), "127.0.0.1");
+  EXPECT_EQ(text(environ, "SERVER_PORT"), "8000");
+  EXPECT_EQ(text(environ, "REMOTE_ADDR"), "192.0.2.7");
+  EXPECT_EQ(text(environ, "REMOTE_PORT"), "4711");
+}
+
+TEST(WsgiEnviron, NamesTheServerAfterTheHostHeaderOnAUnixSocket) {
+  RecordedExchange exchange;
+  exchange.endpoints = {.remote_address = "", .remote_port = "", .local_address = "/run/x.sock", .local_port = ""};
+  EXPECT_EQ(text(environ_of(exchange), "SERVER_NAME"), "localhost");
+  EXPECT_EQ(text(environ_of(exchange), "SERVER_PORT"), "80");
+  exchange.add_header("Host", "[::1]:8080");
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(text(environ, "SERVER_NAME"), "[::1]");
+  EXPECT_EQ(text(environ, "SERVER_PORT"), "8080");
+  EXPECT_EQ(text(environ, "REMOTE_ADDR"), "");
+  EXPECT_EQ(text(environ, "REMOTE_PORT"), "(none)");
+}
+
+TEST(WsgiEnviron, NamesHeadersAndDecodesTheirValuesAsLatin1) {
+  RecordedExchange exchange;
+  exchange.add_header("X-Thing", "caf\xe9");
+  exchange.add_header("content-TYPE", "text/plain");
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(environ["HTTP_X_THING"].cast<std::string>(), "caf\xc3\xa9");
+  EXPECT_EQ(text(environ, "CONTENT_TYPE"), "text/plain");
+  EXPECT_FALSE(environ.contains("HTTP_CONTENT_TYPE"));
+}
+
+TEST(WsgiEnviron, JoinsRepeatedHeaders) {
+  RecordedExchange exchange;
+  for (const char* value : {"a", "a", "b"}) exchange.add_header("X-Thing", value);
+  exchange.add_header("Cookie", "a=1");
+  exchange.add_header("x-thing", "c");
+  exchange.add_header("COOKIE", "b=2");
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(text(environ, "HTTP_X_THING"), "a,a,b,c");
+  EXPECT_EQ(text(environ, "HTTP_COOKIE"), "a=1; b=2");
+}
+
+TEST(WsgiEnviron, DropsHeadersWithUnderscores) {
+  RecordedExchange exchange;
+  exchange.add_header("X_Forwarded_For", "evil");
+  exchange.add_header("Content_Length", "7");
+  const py::dict environ = environ_of(exchange);
+  EXPECT_FALSE(environ.contains("HTTP_X_FORWARDED_FOR"));
+  EXPECT_FALSE(environ.contains("HTTP_CONTENT_LENGTH"));
+  EXPECT_FALSE(environ.contains("CONTENT_LENGTH"));
+}
+
+TEST(WsgiEnviron, PresentsAChunkedBodyWithItsLength) {
+  RecordedExchange exchange;
+  exchange.add_header("Transfer-Encoding", "chunked");
+  ASSERT_TRUE(exchange.request_body.append("hello"));
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(text(environ, "CONTENT_LENGTH"), "5");
+  EXPECT_FALSE(environ.contains("HTTP_TRANSFER_ENCODING"));
+  EXPECT_TRUE(environ["wsgi.input_terminated"].cast<bool>());
+}
+
+TEST(WsgiEnviron, HasNoContentLengthWithoutABody) {
+  EXPECT_FALSE(environ_of(RecordedExchange()).contains("CONTENT_LENGTH"));
+}
+
+TEST(WsgiEnviron, StartsEachRequestAfresh) {
+  WsgiEnviron environ(false);
+  RecordedExchange first;
+  first.add_header("X-Only", "1");
+  auto a = py::reinterpret_steal<py::dict>(environ.build(first.request(), Py_None).release());
+  a["SCRIPT_NAME"] = "/changed";
+  auto b = py::reinterpret_steal<py::dict>(environ.build(RecordedExchange().request(), Py_None).release());
+  EXPECT_EQ(text(b, "SCRIPT_NAME"), "");
+  EXPECT_FALSE(b.contains("HTTP_X_ONLY"));
+  EXPECT_FALSE(b["wsgi.multiprocess"].cast<bool>());
+  EXPECT_EQ(py::str(b["wsgi.version"]).cast<std::string>(), "(1, 0)");
+}
+
+TEST(WsgiEnviron, TakesMoreHeaderNamesThanItRemembers) {
+  WsgiEnviron environ(false);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string name = "X-N" + std::to_string(i);
+    RecordedExchange exchange;
+    exchange.add_header(name, "v");
+    auto built = py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+    ASSERT_EQ(text(built, ("HTTP_X_N" + std::to_string(i)).c_str()), "v");
+  }
+}
+
+}  // namespace
+}  // namespace green::python
