@@ -64,8 +64,9 @@ if(green_missing)
   endforeach()
   list(REMOVE_DUPLICATES green_missing_apt)
   list(JOIN green_missing_apt " " green_missing_apt)
+  # Indented lines are not wrapped, so the command can be copied.
   message(FATAL_ERROR "green needs what this machine lacks:${green_missing_lines}\n"
-    "Install all of it: apt-get install ${green_missing_apt}")
+    "  Install all of it:\n    apt-get install ${green_missing_apt}\n")
 endif()
 
 include(cmake/Llhttp.cmake)

@@ -6,6 +6,11 @@ green_build=$green_top/build
 # The system's own, also where another python3 comes first in PATH.
 green_python=/usr/bin/python3
 
+# Checkouts in different folders share what ccache knows. In CI also with other debug paths, which nobody
+# looks at there.
+export CCACHE_BASEDIR=$green_top
+if [ "${CI-}" = true ]; then export CCACHE_NOHASHDIR=1; fi
+
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() {
   say "$*"

@@ -1,8 +1,8 @@
 """clang-format and clang-tidy over the tree; run by tools/lint, which made the tools.
 
-A file that clang-tidy found clean is remembered by the hash of everything the verdict depends on: the tool,
-its settings, the compile command, the file and every header of ours. Headers count as one: a change of one
-checks again whatever includes any file of ours that changed, found by following #include lines.
+A file that clang-tidy found clean is remembered, for every checkout, by the hash of what the verdict depends
+on: the tool, its settings, the compile command, the file, and the headers of ours that it includes, followed
+by their #include lines.
 """
 
 import concurrent.futures
@@ -12,12 +12,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 TOOLS = TOP / "build/tools-venv/bin"
 DATABASE = TOP / "build/release/compile_commands.json"
-CACHE = TOP / "build/tidy-cache"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "green/clang-tidy"
+CACHE_DAYS = 30
 FOLDERS = ("common", "ctl", "daemon", "python")  # clang-tidy's; tests are only formatted
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
@@ -70,7 +72,7 @@ def clang_tidy(files):
             print(f"{path}: not part of the release build; configure again")
             return 0, 1
         key = always.copy()
-        key.update(commands[path].encode())
+        key.update(commands[path].replace(str(TOP), "").encode())
         for one in headers_of(path, known):
             key.update(f"{one} {known[one][0]}".encode())
         work[path] = CACHE / key.hexdigest()
@@ -92,10 +94,12 @@ def clang_tidy(files):
             if done.returncode != 0:
                 bad += 1
                 print(f"--- {path}\n{done.stdout}{done.stderr if not done.stdout else ''}")
-    keep = set(work.values())
-    for stale in CACHE.iterdir():
-        if stale not in keep:
-            stale.unlink()
+    for verdict in work.values():
+        if verdict.exists():
+            verdict.touch()
+    for verdict in CACHE.iterdir():
+        if verdict.stat().st_mtime < time.time() - CACHE_DAYS * 86400:
+            verdict.unlink()
     return len(work) - bad, bad
 
 

@@ -112,9 +112,15 @@ def test_every_file_says_first_what_it_owns():
     assert wrong == []
 
 
-def test_files_are_short():
-    long = {path: count for path in our_sources() if (count := len((TOP / path).read_text().splitlines())) > 400}
-    assert long == {}
+def test_files_are_short_or_say_why_not():
+    wrong = {}
+    for path in our_sources():
+        text = (TOP / path).read_text()
+        first_comment = text.split("\n#")[0]
+        count = len(text.splitlines())
+        if count > 800 or (count > 400 and "one file because" not in first_comment):
+            wrong[path] = count
+    assert wrong == {}
 
 
 def test_the_readme_names_paths_that_are_there():
