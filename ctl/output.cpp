@@ -1,6 +1,5 @@
 #include "ctl/output.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -111,10 +110,7 @@ std::string harmless(std::string_view text) {
 
 std::string paint(std::string_view text, Colour colour, bool is_enabled) {
   if (!is_enabled || colour == Colour::none) return std::string(text);
-  const char* const code = colour == Colour::green    ? "32"
-                           : colour == Colour::yellow ? "33"
-                           : colour == Colour::red    ? "31"
-                                                      : "1";
+  const char* const code = colour == Colour::green ? "32" : colour == Colour::yellow ? "33" : "31";
   return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
 }
 

@@ -37,7 +37,7 @@ std::uint64_t monotonic_now_usec();
 /// escaped.
 std::string harmless(std::string_view text);
 
-enum class Colour { none, green, yellow, red, bold };
+enum class Colour { none, green, yellow, red };
 std::string paint(std::string_view text, Colour colour, bool is_enabled);
 /// A terminal that can, and no NO_COLOR (https://no-color.org).
 bool wants_colour(int descriptor);
