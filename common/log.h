@@ -1,6 +1,6 @@
-// Logging of our three programs. Under systemd (stderr is the journal's stream) each line is a native
-// journal entry with fields; elsewhere one line on stderr: "greend[123]: warning: text".
-// Any thread; not from a signal handler, nor between fork and exec.
+// Logging of our three programs. Under systemd (stderr is the journal's stream) each line is a
+// native journal entry with fields; elsewhere one line on stderr: "greend[123]: warning: text". Any
+// thread; not from a signal handler, nor between fork and exec.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,8 +19,9 @@ std::optional<LogLevel> log_level_from_name(std::string_view name);
 std::string_view log_level_name(LogLevel level);
 
 struct LogIdentity {
-  std::string identifier;    ///< SYSLOG_IDENTIFIER, and the prefix on stderr: "greend", "green-worker"
-  std::string site;          ///< SITE= field; empty: none
+  std::string
+      identifier;    ///< SYSLOG_IDENTIFIER, and the prefix on stderr: "greend", "green-worker"
+  std::string site;  ///< SITE= field; empty: none
   std::string generation{};  ///< GENERATION= field; empty: none
   std::string worker{};      ///< WORKER= field (slot number); empty: none
 };
@@ -30,8 +31,9 @@ void log_open(LogIdentity identity, LogLevel maximum);
 void log_set_level(LogLevel maximum);
 LogLevel log_level();
 
-/// Writes one entry. Control characters other than newline and tab are escaped, so that no text from
-/// outside can forge a line; a text of several lines stays one journal entry (on stderr: prefixed lines).
+/// Writes one entry. Control characters other than newline and tab are escaped, so that no text
+/// from outside can forge a line; a text of several lines stays one journal entry (on stderr:
+/// prefixed lines).
 void log_write(LogLevel level, std::string_view text);
 
 template <typename... Args>

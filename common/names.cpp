@@ -24,7 +24,8 @@ std::string bus_name_of_site(std::string_view site) {
   std::string name(bus_name_prefix);
   for (std::size_t i = 0; i < site.size(); ++i) {
     const char c = site[i];
-    // A bus name element may hold [A-Za-z0-9_-] and may not start with a digit (D-Bus specification).
+    // A bus name element may hold [A-Za-z0-9_-] and may not start with a digit (D-Bus
+    // specification).
     if ((is_alphanumeric(c) && !(i == 0 && is_digit(c))) || c == '-') {
       name += c;
     } else {

@@ -18,7 +18,7 @@ inline constexpr std::string_view bus_error_prefix = "org.greend1.Error.";
 inline constexpr std::string_view config_directory = "/etc/green";
 
 // Environment of greend and greenctl.
-inline constexpr std::string_view environment_prefix = "GREEN_";    ///< + SETTING NAME IN CAPITALS
+inline constexpr std::string_view environment_prefix = "GREEN_";  ///< + SETTING NAME IN CAPITALS
 inline constexpr const char* bus_environment_variable = "GREEN_BUS";  ///< as --bus
 
 /// Exit statuses (sysexits.h where it has one; also in the manuals).
@@ -31,10 +31,11 @@ enum ExitStatus : int {
   exit_config = 78,      ///< EX_CONFIG: the configuration is wrong; a restart changes nothing
 };
 
-/// A site's name: what follows the @ of its unit. 1 to 64 of [A-Za-z0-9_.-], no leading dot or dash.
+/// A site's name: what follows the @ of its unit. 1 to 64 of [A-Za-z0-9_.-], no leading dot or
+/// dash.
 bool is_valid_site_name(std::string_view site);
-/// org.greend1.<site> with bytes a bus name can't hold written as _xx (hex), like sd_bus_path_encode.
-/// Precondition: is_valid_site_name(site).
+/// org.greend1.<site> with bytes a bus name can't hold written as _xx (hex), like
+/// sd_bus_path_encode. Precondition: is_valid_site_name(site).
 std::string bus_name_of_site(std::string_view site);
 /// The inverse; empty when `name` is not one of ours.
 std::string site_of_bus_name(std::string_view name);

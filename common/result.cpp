@@ -8,7 +8,8 @@ namespace green {
 Error Error::from_errno(std::string_view what) { return from_errno(what, errno); }
 
 Error Error::from_errno(std::string_view what, int errno_value) {
-  Error error(ErrorCode::system, std::string(what) + ": " + std::generic_category().message(errno_value));
+  Error error(ErrorCode::system,
+              std::string(what) + ": " + std::generic_category().message(errno_value));
   error.errno_value_ = errno_value;
   return error;
 }

@@ -1,8 +1,9 @@
-// Errors of green: `Result<T>` holds a value or an `Error` (a code to branch on, a sentence for a person).
-// No thread or process affinity.
+// Errors of green: `Result<T>` holds a value or an `Error` (a code to branch on, a sentence for a
+// person). No thread or process affinity.
 //
-// Doctrine: what a caller can handle travels as Result; exceptions stay inside the library edge that
-// throws them; bad input from outside (network, configuration, D-Bus, application) is never an assert.
+// Doctrine: what a caller can handle travels as Result; exceptions stay inside the library edge
+// that throws them; bad input from outside (network, configuration, D-Bus, application) is never an
+// assert.
 #pragma once
 
 #include <expected>

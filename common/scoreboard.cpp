@@ -33,8 +33,8 @@ Result<Scoreboard> Scoreboard::map(Fd fd, std::uint32_t slot_count) {
   if (::fstat(fd.get(), &status) < 0) return fail_errno("fstat of the scoreboard");
   if (static_cast<std::uint64_t>(status.st_size) < mapping_size(slot_count))
     return fail(ErrorCode::protocol, "the scoreboard is smaller than its slots");
-  void* memory = ::mmap(nullptr, mapping_size(slot_count), PROT_READ | PROT_WRITE, MAP_SHARED,
-                        fd.get(), 0);
+  void* memory =
+      ::mmap(nullptr, mapping_size(slot_count), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return fail_errno("mapping the scoreboard");
   return Scoreboard(std::move(fd), memory, slot_count);
 }

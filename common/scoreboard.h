@@ -1,6 +1,6 @@
-// The scoreboard: shared memory (memfd) in which each worker says what it does, lock-free and without a
-// system call, and where greend can read it even when the worker is stuck.
-// Written by the slot's worker; `serving_generation` by greend alone. Any thread may read.
+// The scoreboard: shared memory (memfd) in which each worker says what it does, lock-free and
+// without a system call, and where greend can read it even when the worker is stuck. Written by the
+// slot's worker; `serving_generation` by greend alone. Any thread may read.
 #pragma once
 
 #include <atomic>
@@ -16,12 +16,13 @@ enum class WorkerActivity : std::uint32_t { none = 0, starting, idle, busy, drai
 
 /// One worker's slot: two cache lines of its own.
 struct alignas(64) ScoreboardSlot {
-  std::atomic<std::uint64_t> heartbeat_usec;   ///< CLOCK_MONOTONIC of the loop's last turn
-  std::atomic<std::uint64_t> busy_since_usec;  ///< CLOCK_MONOTONIC; 0: no request in the application
-  std::atomic<std::uint64_t> requests;         ///< answered since this worker's start
-  std::atomic<std::uint64_t> accepted;         ///< connections accepted
-  std::atomic<std::uint32_t> connections;      ///< open now
-  std::atomic<std::uint32_t> in_flight;        ///< requests read but not yet fully answered
+  std::atomic<std::uint64_t> heartbeat_usec;  ///< CLOCK_MONOTONIC of the loop's last turn
+  std::atomic<std::uint64_t>
+      busy_since_usec;                     ///< CLOCK_MONOTONIC; 0: no request in the application
+  std::atomic<std::uint64_t> requests;     ///< answered since this worker's start
+  std::atomic<std::uint64_t> accepted;     ///< connections accepted
+  std::atomic<std::uint32_t> connections;  ///< open now
+  std::atomic<std::uint32_t> in_flight;    ///< requests read but not yet fully answered
   std::atomic<WorkerActivity> activity;
   std::atomic<std::uint32_t> pid;
   std::atomic<std::uint64_t> generation;
@@ -30,7 +31,8 @@ struct alignas(64) ScoreboardSlot {
 static_assert(sizeof(ScoreboardSlot) == 128);
 
 struct alignas(64) ScoreboardHeader {
-  /// Workers accept only while this is their generation: a reload switches all of them with one store.
+  /// Workers accept only while this is their generation: a reload switches all of them with one
+  /// store.
   std::atomic<std::uint64_t> serving_generation;
 };
 

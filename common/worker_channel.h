@@ -28,7 +28,8 @@ struct ReceivedMessage {
 Result<std::pair<Fd, Fd>> make_channel();
 
 /// Never blocks on a non-blocking end: a full channel is an error (EAGAIN).
-Result<void> send_message(int channel, const Message& message, std::span<const int> descriptors = {});
+Result<void> send_message(int channel, const Message& message,
+                          std::span<const int> descriptors = {});
 
 /// nullopt: the peer is gone. On a non-blocking end with nothing to read: error with EAGAIN.
 /// A message of the wrong size is ErrorCode::protocol.

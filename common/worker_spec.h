@@ -2,9 +2,10 @@
 //
 // greend (manager) ── exec ──▶ green-worker zygote ── double fork ──▶ worker
 //
-// Inherited at exec: standard input (/dev/null), output and error as greend's own, and descriptor 3, the
-// zygote's end of a SOCK_SEQPACKET channel. No other descriptor; no NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*.
-// The first message on the channel is MessageType::spec with the WorkerSpec and its descriptors.
+// Inherited at exec: standard input (/dev/null), output and error as greend's own, and descriptor
+// 3, the zygote's end of a SOCK_SEQPACKET channel. No other descriptor; no NOTIFY_SOCKET, LISTEN_*,
+// WATCHDOG_*. The first message on the channel is MessageType::spec with the WorkerSpec and its
+// descriptors.
 #pragma once
 
 #include <signal.h>
@@ -18,7 +19,8 @@ namespace green {
 /// Where a zygote finds its channel after exec.
 inline constexpr int worker_channel_fd = 3;
 
-/// Raised when the layout of anything below or of the scoreboard changes: greend and green-worker must agree.
+/// Raised when the layout of anything below or of the scoreboard changes: greend and green-worker
+/// must agree.
 inline constexpr std::uint32_t worker_protocol_version = 1;
 
 /// greend asks a worker for its Python stacks by this signal, before it kills it.
@@ -26,9 +28,10 @@ inline int worker_dump_signal() { return SIGRTMIN + 7; }
 
 struct WorkerSpec {
   std::uint32_t protocol_version = worker_protocol_version;
-  std::uint32_t slot_count = 0;      ///< slots in the scoreboard
+  std::uint32_t slot_count = 0;  ///< slots in the scoreboard
   std::uint64_t generation = 0;
-  std::uint32_t listener_count = 0;  ///< descriptors: settings memfd, scoreboard memfd, then the listeners
+  std::uint32_t listener_count =
+      0;  ///< descriptors: settings memfd, scoreboard memfd, then the listeners
   std::uint32_t padding = 0;
   std::array<char, 72> site{};  ///< NUL-terminated; empty without a site
 };
@@ -41,14 +44,14 @@ enum class MessageType : std::uint32_t {
   spec = 1,     ///< spec; descriptors as above
   fork_worker,  ///< slot; descriptor 0: the worker's end of its own channel
   // zygote → greend
-  imported,        ///< the application is loaded; worker_fork may follow. text memfd: warnings, if any
-  import_failed,   ///< code: StartFailure; text memfd: the traceback. The zygote exits after it
-  forked,          ///< slot, pid: the worker exists and is greend's child
-  fork_failed,     ///< slot, code: errno
+  imported,  ///< the application is loaded; worker_fork may follow. text memfd: warnings, if any
+  import_failed,  ///< code: StartFailure; text memfd: the traceback. The zygote exits after it
+  forked,         ///< slot, pid: the worker exists and is greend's child
+  fork_failed,    ///< slot, code: errno
   // greend → worker
-  serve,   ///< start accepting
-  drain,   ///< stop accepting, finish what is in flight, exit 0
-  probe,   ///< ask the application for settings.probe, in process
+  serve,  ///< start accepting
+  drain,  ///< stop accepting, finish what is in flight, exit 0
+  probe,  ///< ask the application for settings.probe, in process
   // worker → greend
   ready,         ///< set up, application loaded; waits for serve
   start_failed,  ///< as import_failed, for an application that each worker imports for itself

@@ -1,5 +1,5 @@
-// Children: reaps every child of greend, adopted orphans of the application's included (greend is the
-// child subreaper), and tells each known child's owner how it ended. greend's thread.
+// Children: reaps every child of greend, adopted orphans of the application's included (greend is
+// the child subreaper), and tells each known child's owner how it ended. greend's thread.
 #pragma once
 
 #include <sys/types.h>
@@ -31,8 +31,8 @@ class Children {
   /// Makes this process the child subreaper. SIGCHLD must be blocked.
   static Result<Children> create(EventLoop& loop);
 
-  /// Calls back once when `pid`, a child of ours, has ended; never from within this call. Also if it ended
-  /// before: an unknown child's end is remembered while hold_unclaimed() is in force.
+  /// Calls back once when `pid`, a child of ours, has ended; never from within this call. Also if
+  /// it ended before: an unknown child's end is remembered while hold_unclaimed() is in force.
   void watch(pid_t pid, Callback callback);
   void forget(pid_t pid);
 

@@ -16,12 +16,6 @@ extern char** environ;
 namespace green::manager {
 namespace {
 
-std::string option_name(const Setting& setting) {
-  std::string name = "--";
-  for (const char c : setting.name) name += c == '_' ? '-' : c;
-  return name;
-}
-
 std::string value_name(const Setting& setting) {
   switch (setting.type) {
     case SettingType::integer:
@@ -55,8 +49,7 @@ StringList environment_names() {
   StringList names;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view entry(*variable);
-    if (entry.starts_with(environment_prefix))
-      names.emplace_back(entry.substr(0, entry.find('=')));
+    if (entry.starts_with(environment_prefix)) names.emplace_back(entry.substr(0, entry.find('=')));
   }
   return names;
 }
@@ -75,7 +68,8 @@ CommandLineExit usage_error(const std::string& message) {
   return {exit_config, {}, message + "; see greend --help"};
 }
 
-/// "--wokers: no such option; did you mean --workers?" for the first one that isn't there; else empty.
+/// "--wokers: no such option; did you mean --workers?" for the first one that isn't there; else
+/// empty.
 std::string unknown_option(const CLI::App& app, int argc, const char* const* argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument(argv[i]);
@@ -87,7 +81,7 @@ std::string unknown_option(const CLI::App& app, int argc, const char* const* arg
     std::ranges::replace(setting, '-', '_');
     const Setting* near = find_setting(nearest_setting(setting));
     if (near == nullptr || near->name == "app") return name + ": no such option";
-    return fmt::format("{}: no such option; did you mean {}?", name, option_name(*near));
+    return fmt::format("{}: no such option; did you mean {}?", name, setting_option(*near));
   }
   return {};
 }
@@ -104,24 +98,27 @@ std::variant<CommandLine, CommandLineExit> parse_command_line(int argc, const ch
   CommandLine line;
   std::string config;
   std::string application;
-  app.add_option("application", application, "What to serve: module:attr, module:factory() or module");
-  app.add_option("--site", line.site, fmt::format("Serve the site of {}/NAME.toml", config_directory))
+  app.add_option("application", application,
+                 "What to serve: module:attr, module:factory() or module");
+  app.add_option("--site", line.site,
+                 fmt::format("Serve the site of {}/NAME.toml", config_directory))
       ->type_name("NAME");
   app.add_option("--config", config, "Read the settings from FILE")->type_name("FILE");
   app.add_option("--bus", line.bus, "Offer D-Bus control on this bus")
       ->type_name("system|user|none|ADDRESS");
   app.add_flag("--check-config", line.check_config, "Check the settings and exit");
-  app.add_flag("--print-config", line.print_config, "Print every setting and where it comes from, and exit");
+  app.add_flag("--print-config", line.print_config,
+               "Print every setting and where it comes from, and exit");
 
   std::deque<StringList> values;  // stable addresses: CLI11 keeps them
   for (const Setting& setting : settings_table()) {
     if (setting.name == "app") continue;  // the positional argument
-    const bool repeats = setting.type == SettingType::string_list || setting.type == SettingType::string_map;
-    app.add_option(option_name(setting), values.emplace_back(), std::string(setting.help))
+    app.add_option(setting_option(setting), values.emplace_back(), std::string(setting.help))
         ->type_name(value_name(setting))
         ->expected(1)
         ->allow_extra_args(false)
-        ->multi_option_policy(repeats ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast)
+        ->multi_option_policy(
+            CLI::MultiOptionPolicy::TakeAll)  // load_settings refuses repeated scalars
         ->group("Settings");
   }
 
@@ -139,7 +136,8 @@ std::variant<CommandLine, CommandLineExit> parse_command_line(int argc, const ch
   if (!line.site.empty() && !config.empty())
     return usage_error("--site and --config exclude each other");
   if (!line.site.empty() && !is_valid_site_name(line.site))
-    return usage_error(fmt::format("--site {}: a site's name is 1 to 64 letters, digits, '_', '-' or '.'", line.site));
+    return usage_error(fmt::format(
+        "--site {}: a site's name is 1 to 64 letters, digits, '_', '-' or '.'", line.site));
   line.named = !line.site.empty();
   if (line.named) {
     line.sources.file = std::filesystem::path(config_directory) / (line.site + ".toml");

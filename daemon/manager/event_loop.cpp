@@ -103,9 +103,8 @@ Result<EventSource> EventLoop::add_timer(std::uint64_t monotonic_usec,
                                          std::function<void()> callback) {
   auto state = EventSource::State::make([call = std::move(callback)](std::uint32_t) { call(); });
   constexpr std::uint64_t accuracy_usec = 50'000;
-  const int error =
-      sd_event_add_time(event_.get(), &state->source, CLOCK_MONOTONIC, monotonic_usec,
-                        accuracy_usec, &EventSource::State::on_timer, state.get());
+  const int error = sd_event_add_time(event_.get(), &state->source, CLOCK_MONOTONIC, monotonic_usec,
+                                      accuracy_usec, &EventSource::State::on_timer, state.get());
   if (error < 0) return fail(Error::from_errno("sd_event_add_time", -error));
   return EventSource(std::move(state));
 }
@@ -120,8 +119,8 @@ Result<EventSource> EventLoop::add_signal(int signal_number, std::function<void(
 
 Result<EventSource> EventLoop::add_defer(std::function<void()> callback) {
   auto state = EventSource::State::make([call = std::move(callback)](std::uint32_t) { call(); });
-  const int error = sd_event_add_defer(event_.get(), &state->source,
-                                       &EventSource::State::on_defer, state.get());
+  const int error =
+      sd_event_add_defer(event_.get(), &state->source, &EventSource::State::on_defer, state.get());
   if (error < 0) return fail(Error::from_errno("sd_event_add_defer", -error));
   return EventSource(std::move(state));
 }

@@ -44,7 +44,8 @@ class EventLoop {
   static Result<EventLoop> create();
 
   /// Level-triggered. The descriptor stays the caller's.
-  Result<EventSource> add_io(int fd, std::uint32_t events, std::function<void(std::uint32_t)> callback);
+  Result<EventSource> add_io(int fd, std::uint32_t events,
+                             std::function<void(std::uint32_t)> callback);
   /// One-shot at `monotonic_usec`; re-armed by set_time().
   Result<EventSource> add_timer(std::uint64_t monotonic_usec, std::function<void()> callback);
   /// The signal must be blocked already.

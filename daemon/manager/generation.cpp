@@ -1,4 +1,5 @@
-// The start, the service and the end of a generation; what its processes say is in generation_events.cpp.
+// The start, the service and the end of a generation; what its processes say is in
+// generation_events.cpp.
 #include "daemon/manager/generation.h"
 
 #include <signal.h>
@@ -21,7 +22,9 @@ constexpr std::uint64_t zygote_exit_usec = 5'000'000;
 /// Time for a worker to write its stacks before SIGKILL.
 constexpr std::uint64_t dump_grace_usec = 1'000'000;
 
-std::uint64_t as_usec(Microseconds duration) { return static_cast<std::uint64_t>(duration.count()); }
+std::uint64_t as_usec(Microseconds duration) {
+  return static_cast<std::uint64_t>(duration.count());
+}
 
 }  // namespace
 
@@ -42,7 +45,8 @@ Result<void> Generation::start(std::uint32_t worker_count) {
   auto channel = make_channel();
   if (!channel) return fail(std::move(channel.error()));
   auto& [ours, theirs] = *channel;
-  auto zygote = std::make_unique<WorkerProcess>(context_.loop, context_.children, 0, std::move(ours));
+  auto zygote =
+      std::make_unique<WorkerProcess>(context_.loop, context_.children, 0, std::move(ours));
   if (auto listening = zygote->listen({
           .message = [this](ReceivedMessage& received) { on_zygote_message(received); },
           .channel_closed = [] { /* its exit follows, and says more */ },
@@ -50,8 +54,10 @@ Result<void> Generation::start(std::uint32_t worker_count) {
       });
       !listening)
     return listening;
-  const auto pid =
-      spawn_zygote({.program = context_.worker_program, .site = context_.site, .generation = number_, .channel = std::move(theirs)});
+  const auto pid = spawn_zygote({.program = context_.worker_program,
+                                 .site = context_.site,
+                                 .generation = number_,
+                                 .channel = std::move(theirs)});
   if (!pid) return fail(pid.error());
   zygote_ = std::move(zygote);
   if (auto adopted = zygote_->adopt(*pid); !adopted) return adopted;
@@ -85,9 +91,8 @@ std::uint32_t Generation::active_workers() const {
 }
 
 std::uint32_t Generation::forking_workers() const {
-  return static_cast<std::uint32_t>(std::ranges::count_if(workers_, [](const auto& entry) {
-    return entry.second->state() == WorkerState::forking;
-  }));
+  return static_cast<std::uint32_t>(std::ranges::count_if(
+      workers_, [](const auto& entry) { return entry.second->state() == WorkerState::forking; }));
 }
 
 std::uint32_t Generation::ready_workers() const {
@@ -156,7 +161,8 @@ Result<void> Generation::fork_worker() {
 }
 
 void Generation::drain_surplus(std::uint32_t surplus) {
-  // Highest numbers first, so that the numbers stay dense; those still being forked can't be told yet.
+  // Highest numbers first, so that the numbers stay dense; those still being forked can't be told
+  // yet.
   for (auto entry = workers_.rbegin(); entry != workers_.rend() && surplus > 0; ++entry) {
     WorkerProcess& worker = *entry->second;
     if (worker.expected_to_exit() || worker.state() == WorkerState::forking) continue;
@@ -281,7 +287,8 @@ void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {
   if (now_usec >= next_fork_usec_) fill();
 }
 
-void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec, bool trust_heartbeats) {
+void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec,
+                              bool trust_heartbeats) {
   const ScoreboardSlot& slot = context_.scoreboard.slot(worker.slot());
   switch (worker.state()) {
     case WorkerState::forking:

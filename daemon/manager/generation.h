@@ -1,6 +1,6 @@
-// Generation: one import of the application: a zygote and the workers forked from it, kept at a wanted
-// number. starting → ready → serving → draining → gone. greend's thread.
-// It knows how; the Manager decides when (which generation serves, what a failure means).
+// Generation: one import of the application: a zygote and the workers forked from it, kept at a
+// wanted number. starting → ready → serving → draining → gone. greend's thread. It knows how; the
+// Manager decides when (which generation serves, what a failure means).
 #pragma once
 
 #include <cstdint>
@@ -77,7 +77,9 @@ class Generation {
   std::uint64_t number() const { return number_; }
   GenerationState state() const { return state_; }
   const Settings& settings() const { return settings_; }
-  const std::map<std::uint32_t, std::unique_ptr<WorkerProcess>>& workers() const { return workers_; }
+  const std::map<std::uint32_t, std::unique_ptr<WorkerProcess>>& workers() const {
+    return workers_;
+  }
   std::uint32_t worker_count() const { return worker_count_; }
   std::uint32_t ready_workers() const;
   bool imported() const { return imported_; }

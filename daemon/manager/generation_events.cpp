@@ -70,7 +70,8 @@ void Generation::on_forked(std::uint32_t slot, pid_t pid) {
 void Generation::on_fork_failed(std::uint32_t slot, int error) {
   remove_worker(slot);
   const std::string how = fmt::format("fork: {}", std::strerror(error));
-  log_error("generation {}: worker {} could not be forked: {}", number_, slot, std::strerror(error));
+  log_error("generation {}: worker {} could not be forked: {}", number_, slot,
+            std::strerror(error));
   if (state_ == GenerationState::starting) {
     fail_start(StartFailure::application, how);
   } else {
@@ -152,9 +153,8 @@ void Generation::maybe_ready() {
     became_ready();
     return;
   }
-  const auto prober = std::ranges::find_if(workers_, [](const auto& entry) {
-    return entry.second->state() == WorkerState::ready;
-  });
+  const auto prober = std::ranges::find_if(
+      workers_, [](const auto& entry) { return entry.second->state() == WorkerState::ready; });
   if (auto sent = prober->second->send(MessageType::probe); !sent) {
     fail_start(StartFailure::application, sent.error().message());
     return;
@@ -176,7 +176,8 @@ void Generation::fail_start(StartFailure kind, std::string text) {
 void Generation::on_worker_channel_closed(std::uint32_t slot) {
   const auto found = workers_.find(slot);
   if (found == workers_.end() || found->second->pid() == 0) return;
-  // Its exit follows at once, or it can't be steered any more. Not a wish of ours: the exit counts as a death.
+  // Its exit follows at once, or it can't be steered any more. Not a wish of ours: the exit counts
+  // as a death.
   WorkerProcess& worker = *found->second;
   if (!worker.expected_to_exit()) worker.kill_after(1'000'000);
 }

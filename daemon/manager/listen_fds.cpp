@@ -21,7 +21,7 @@
 namespace green::manager {
 namespace {
 
-constexpr int listen_backlog = 4096;  // the kernel caps it at net.core.somaxconn
+constexpr int listen_backlog = 4096;       // the kernel caps it at net.core.somaxconn
 constexpr mode_t unix_socket_mode = 0666;  // as systemd's SocketMode=
 
 Result<void> make_nonblocking(int fd) {
@@ -44,8 +44,10 @@ std::string refusal(int fd, std::string_view name) {
 
 Error bind_error(std::string_view address, int error) {
   std::string hint;
-  if (error == EADDRINUSE) hint = " (another program listens there; choose another address or stop it)";
-  if (error == EACCES) hint = " (ports below 1024 and this folder need more rights; or let systemd open the socket)";
+  if (error == EADDRINUSE)
+    hint = " (another program listens there; choose another address or stop it)";
+  if (error == EACCES)
+    hint = " (ports below 1024 and this folder need more rights; or let systemd open the socket)";
   return {ErrorCode::configuration,
           fmt::format("bind = \"{}\": {}{}", address, std::strerror(error), hint)};
 }
@@ -74,7 +76,8 @@ Result<Listener> bind_unix(const std::string& text) {
   if (is_stale(address)) ::unlink(path.c_str());
   if (::bind(listener.fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
     return fail(bind_error(text, errno));
-  if (::chmod(path.c_str(), unix_socket_mode) < 0 || ::listen(listener.fd.get(), listen_backlog) < 0)
+  if (::chmod(path.c_str(), unix_socket_mode) < 0 ||
+      ::listen(listener.fd.get(), listen_backlog) < 0)
     return fail(bind_error(text, errno));
   return listener;
 }
@@ -93,9 +96,11 @@ Result<std::vector<Listener>> bind_tcp(const std::string& text) {
                        .ai_canonname = nullptr,
                        .ai_next = nullptr};
   addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &found);
+  const int error =
+      ::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &found);
   if (error != 0)
-    return fail(ErrorCode::configuration, fmt::format("bind = \"{}\": {}", text, ::gai_strerror(error)));
+    return fail(ErrorCode::configuration,
+                fmt::format("bind = \"{}\": {}", text, ::gai_strerror(error)));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, &::freeaddrinfo);
   std::vector<Listener> listeners;
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
@@ -108,7 +113,8 @@ Result<std::vector<Listener>> bind_tcp(const std::string& text) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (one->ai_family == AF_INET6)
       ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (::bind(fd.get(), one->ai_addr, one->ai_addrlen) < 0 || ::listen(fd.get(), listen_backlog) < 0)
+    if (::bind(fd.get(), one->ai_addr, one->ai_addrlen) < 0 ||
+        ::listen(fd.get(), listen_backlog) < 0)
       return fail(bind_error(text, errno));
     std::string address = describe_listener(fd.get());
     listeners.push_back({.fd = std::move(fd), .address = std::move(address)});

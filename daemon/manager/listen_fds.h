@@ -1,4 +1,5 @@
-// The listening sockets: those systemd passed (sd_listen_fds(3)), or our own from `bind`. greend's thread.
+// The listening sockets: those systemd passed (sd_listen_fds(3)), or our own from `bind`. greend's
+// thread.
 #pragma once
 
 #include <span>
@@ -12,7 +13,8 @@ namespace green::manager {
 
 struct Listener {
   Fd fd;
-  std::string address;  ///< "127.0.0.1:8000", "[::1]:8000", "unix:/run/green/site.sock", "unix:@abstract"
+  std::string
+      address;  ///< "127.0.0.1:8000", "[::1]:8000", "unix:/run/green/site.sock", "unix:@abstract"
   /// A unix socket's path to remove at exit; empty where systemd owns it.
   std::string unlink_path{};
 };
@@ -22,12 +24,13 @@ struct PassedSockets {
   std::vector<Listener> listeners;
 };
 
-/// Takes every descriptor of LISTEN_FDS and removes the variables. Listening stream sockets named "http",
-/// after a socket unit, or not at all ("unknown") are kept; anything else is closed with a warning.
+/// Takes every descriptor of LISTEN_FDS and removes the variables. Listening stream sockets named
+/// "http", after a socket unit, or not at all ("unknown") are kept; anything else is closed with a
+/// warning.
 Result<PassedSockets> take_passed_sockets();
 
-/// Binds and listens: "HOST:PORT", "[V6]:PORT", "unix:/path". A stale unix socket, one nobody listens on,
-/// is replaced. ErrorCode::configuration names the address.
+/// Binds and listens: "HOST:PORT", "[V6]:PORT", "unix:/path". A stale unix socket, one nobody
+/// listens on, is replaced. ErrorCode::configuration names the address.
 Result<std::vector<Listener>> bind_sockets(std::span<const std::string> addresses);
 
 /// What the address of a listening socket is called in status and messages.

@@ -21,7 +21,8 @@ constexpr std::chrono::seconds refusal_time{2};
 void block_signals() {
   sigset_t handled;
   ::sigemptyset(&handled);
-  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP}) ::sigaddset(&handled, number);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP})
+    ::sigaddset(&handled, number);
   ::sigprocmask(SIG_BLOCK, &handled, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 }
@@ -33,7 +34,8 @@ int report_settings(const CommandLine& line) {
     log_error("{}", loaded.error().message());
     return exit_config;
   }
-  std::fputs(line.print_config ? describe_settings(*loaded).c_str() : "The settings are fine.\n", stdout);
+  std::fputs(line.print_config ? describe_settings(*loaded).c_str() : "The settings are fine.\n",
+             stdout);
   return std::fflush(stdout) == 0 ? exit_success : exit_failure;
 }
 
@@ -65,7 +67,8 @@ Result<std::vector<EventSource>> handle_signals(EventLoop& loop, Manager& manage
     return {};
   };
   const auto reload = [&manager] {
-    if (const auto job = manager.reload("SIGHUP"); !job) log_error("reload: {}", job.error().message());
+    if (const auto job = manager.reload("SIGHUP"); !job)
+      log_error("reload: {}", job.error().message());
   };
   for (auto result : {handle(SIGTERM, [&manager] { manager.stop_gracefully(); }),
                       handle(SIGINT, [&manager] { manager.stop_now(); }),
@@ -74,7 +77,8 @@ Result<std::vector<EventSource>> handle_signals(EventLoop& loop, Manager& manage
   return sources;
 }
 
-Result<int> serve(const CommandLine& line, EventLoop& loop, ServiceNotify& notify, Sockets& sockets) {
+Result<int> serve(const CommandLine& line, EventLoop& loop, ServiceNotify& notify,
+                  Sockets& sockets) {
   auto settings = load_settings(line.sources);
   if (!settings) return refuse(sockets, settings.error(), notify);
   log_set_level(log_level_from_name(settings->values.log_level).value_or(LogLevel::info));

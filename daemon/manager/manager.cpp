@@ -1,5 +1,5 @@
-// Manager: start, switch, stop and the supervision tick. Reloads and scaling: manager_reload.cpp; what
-// others are told: manager_status.cpp.
+// Manager: start, switch, stop and the supervision tick. Reloads and scaling: manager_reload.cpp;
+// what others are told: manager_status.cpp.
 #include "daemon/manager/manager.h"
 
 #include <algorithm>
@@ -27,8 +27,8 @@ Result<std::unique_ptr<Manager>> Manager::create(EventLoop& loop, Children& chil
   auto scoreboard = Scoreboard::create(scoreboard_slots);
   if (!scoreboard) return fail(std::move(scoreboard.error()));
   // make_unique can't reach the private constructor.
-  return std::unique_ptr<Manager>(new Manager(loop, children, notify, listeners,
-                                              std::move(options), std::move(*scoreboard)));
+  return std::unique_ptr<Manager>(
+      new Manager(loop, children, notify, listeners, std::move(options), std::move(*scoreboard)));
 }
 
 Manager::Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
@@ -57,8 +57,7 @@ Result<void> Manager::start() {
   if (!timer) return fail(std::move(timer.error()));
   tick_timer_ = std::move(*timer);
   last_tick_usec_ = monotonic_usec();
-  candidate_ = std::make_unique<Generation>(generation_context(), ++last_number_,
-                                            current_.values);
+  candidate_ = std::make_unique<Generation>(generation_context(), ++last_number_, current_.values);
   if (auto started = candidate_->start(target_workers_); !started) return started;
   extend_start_timeout();
   update_status();
@@ -66,9 +65,9 @@ Result<void> Manager::start() {
 }
 
 GenerationContext Manager::generation_context() {
-  return {loop_,         children_,     scoreboard_,
-          slots_,        listener_fds_, options_.site,
-          options_.worker_program, *this};
+  return {
+      loop_, children_, scoreboard_, slots_, listener_fds_, options_.site, options_.worker_program,
+      *this};
 }
 
 void Manager::generation_ready(Generation& generation) {
@@ -92,9 +91,8 @@ void Manager::switch_to_candidate() {
   }
   log_notice("generation {} serves {}; the one before drains", serving_->number(),
              current_.values.app);
-  finish_reload(JobResult::done,
-                fmt::format("generation {} serves with {} workers", serving_->number(),
-                            serving_->ready_workers()));
+  finish_reload(JobResult::done, fmt::format("generation {} serves with {} workers",
+                                             serving_->number(), serving_->ready_workers()));
 }
 
 void Manager::generation_failed(Generation& generation, StartFailure kind, std::string text) {
@@ -211,7 +209,8 @@ bool Manager::progress_is_made(std::uint64_t now_usec) const {
   for (const auto& [slot, worker] : serving_->workers()) {
     if (worker->state() != WorkerState::serving) continue;
     any = true;
-    if (now_usec < scoreboard_.slot(slot).heartbeat_usec.load(std::memory_order_relaxed) + 3 * limit)
+    if (now_usec <
+        scoreboard_.slot(slot).heartbeat_usec.load(std::memory_order_relaxed) + 3 * limit)
       return true;
   }
   return !any;

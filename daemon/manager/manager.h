@@ -1,5 +1,6 @@
-// Manager: greend's decisions. Which generation serves, when a reload switches or rolls back, how many
-// workers, what a failure means, when to exit. greend's thread. No bus, no notify protocol of its own.
+// Manager: greend's decisions. Which generation serves, when a reload switches or rolls back, how
+// many workers, what a failure means, when to exit. greend's thread. No bus, no notify protocol of
+// its own.
 #pragma once
 
 #include <cstdint>
@@ -150,7 +151,7 @@ class Manager final : private GenerationObserver {
   SlotPool slots_;
   ManagerObserver* observer_ = nullptr;
 
-  LoadedSettings current_;    ///< of the serving generation, or of the first start
+  LoadedSettings current_;  ///< of the serving generation, or of the first start
   LoadedSettings candidate_settings_;
   std::uint32_t target_workers_ = 0;
   std::uint64_t last_number_ = 0;

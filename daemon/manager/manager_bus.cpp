@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "common/log.h"
@@ -21,6 +23,7 @@ constexpr std::uint64_t call_timeout_usec = 2'000'000;
 constexpr std::uint64_t first_retry_usec = 500'000;
 constexpr std::uint64_t longest_retry_usec = 10'000'000;
 constexpr std::uint64_t signal_interval_usec = 200'000;
+constexpr const char* address_variable = "DBUS_SESSION_BUS_ADDRESS";
 
 using Options = std::map<std::string, sdbus::Variant>;
 
@@ -34,8 +37,9 @@ std::uint32_t job_or_throw(const Result<JobId>& job) {
               job.error().message());
 }
 
-using SiteInterfaces = sdbus::AdaptorInterfaces<org::greend1::Site_adaptor, sdbus::Properties_adaptor,
-                                                sdbus::ObjectManager_adaptor>;
+using SiteInterfaces =
+    sdbus::AdaptorInterfaces<org::greend1::Site_adaptor, sdbus::Properties_adaptor,
+                             sdbus::ObjectManager_adaptor>;
 using WorkerInterfaces =
     sdbus::AdaptorInterfaces<org::greend1::Worker_adaptor, sdbus::Properties_adaptor,
                              sdbus::ManagedObject_adaptor>;
@@ -55,8 +59,8 @@ class SiteObject final : public SiteInterfaces {
   void emit_changed() { emitPropertiesChangedSignal(org::greend1::Site_adaptor::INTERFACE_NAME); }
 
  private:
-  /// Who calls, if it may change anything. On the system bus that is root alone: the application runs as
-  /// our own user there.
+  /// Who calls, if it may change anything. On the system bus that is root alone: the application
+  /// runs as our own user there.
   std::string authorize() {
     const sdbus::Message& call = *getObject().getCurrentlyProcessedMessage();
     const uid_t user = call.getCredsEuid();
@@ -164,7 +168,9 @@ class ConnectedManagerBus final : public ManagerBus {
   ConnectedManagerBus& operator=(const ConnectedManagerBus&) = delete;
 
   void job_removed(JobId job, JobResult result, const std::string& message) override {
-    guarded([&] { session_->site->emitJobRemoved(job, std::string(job_result_name(result)), message); });
+    guarded([&] {
+      session_->site->emitJobRemoved(job, std::string(job_result_name(result)), message);
+    });
   }
 
   /// Coalesced: a reload changes many things within a moment.
@@ -212,7 +218,23 @@ class ConnectedManagerBus final : public ManagerBus {
   std::unique_ptr<sdbus::IConnection> open() const {
     if (bus_ == "system") return sdbus::createSystemBusConnection();
     if (bus_ == "user") return sdbus::createSessionBusConnection();
-    return sdbus::createSessionBusConnectionWithAddress(bus_);
+    // Not createSessionBusConnectionWithAddress(): in 1.2 it leaks the connection when it can't be
+    // opened, and we try again for ever. The variable is put back: workers inherit the environment.
+    const char* before = ::getenv(address_variable);
+    const std::optional<std::string> kept =
+        before != nullptr ? std::optional(before) : std::nullopt;
+    ::setenv(address_variable, bus_.c_str(), 1);
+    struct Restore {
+      const std::optional<std::string>& value;
+      ~Restore() {
+        if (value) {
+          ::setenv(address_variable, value->c_str(), 1);
+        } else {
+          ::unsetenv(address_variable);
+        }
+      }
+    } const restore{kept};
+    return sdbus::createSessionBusConnection();
   }
 
   void connect() {
@@ -223,9 +245,8 @@ class ConnectedManagerBus final : public ManagerBus {
       session->site =
           std::make_unique<SiteObject>(*session->connection, manager_, bus_ != "system");
       for (const WorkerStatus& worker : manager_.workers())
-        session->workers.emplace(
-            worker.slot,
-            std::make_unique<WorkerObject>(*session->connection, manager_, worker.slot));
+        session->workers.emplace(worker.slot, std::make_unique<WorkerObject>(
+                                                  *session->connection, manager_, worker.slot));
       session->connection->requestName(bus_name_of_site(site_));
       session_ = std::move(session);
       attach();

@@ -1,6 +1,6 @@
-// ManagerBus: org.greend1.<site> on a bus, as common/org.greend1.xml says. Holds no decision: it reads the
-// Manager and asks it. greend's thread. Without a bus the site serves all the same; a lost bus is
-// connected to again.
+// ManagerBus: org.greend1.<site> on a bus, as common/org.greend1.xml says. Holds no decision: it
+// reads the Manager and asks it. greend's thread. Without a bus the site serves all the same; a
+// lost bus is connected to again.
 #pragma once
 
 #include <memory>

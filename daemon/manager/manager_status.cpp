@@ -57,12 +57,11 @@ std::string Manager::status_line() const {
   }
   if (candidate_) {
     if (!line.empty()) line += "; ";
-    line += candidate_->imported()
-                ? fmt::format("starting generation {}: {} of {} workers ready",
-                              candidate_->number(), candidate_->ready_workers(),
-                              candidate_->worker_count())
-                : fmt::format("starting generation {}: importing {}", candidate_->number(),
-                              candidate_->settings().app);
+    line += candidate_->imported() ? fmt::format("starting generation {}: {} of {} workers ready",
+                                                 candidate_->number(), candidate_->ready_workers(),
+                                                 candidate_->worker_count())
+                                   : fmt::format("starting generation {}: importing {}",
+                                                 candidate_->number(), candidate_->settings().app);
   }
   if (!retired_.empty()) {
     std::size_t draining = 0;
@@ -83,10 +82,10 @@ void Manager::update_status() {
 SiteStatus Manager::status() const {
   SiteStatus status{
       .site = options_.site,
-      .state = stopping_                  ? SiteState::stopping
-               : serving_ == nullptr      ? SiteState::starting
-               : candidate_ != nullptr    ? SiteState::reloading
-                                          : SiteState::serving,
+      .state = stopping_               ? SiteState::stopping
+               : serving_ == nullptr   ? SiteState::starting
+               : candidate_ != nullptr ? SiteState::reloading
+                                       : SiteState::serving,
       .status_text = status_line(),
       .application = current_.values.app,
       .config_file = options_.sources.file ? options_.sources.file->string() : "",

@@ -8,9 +8,10 @@
 
 namespace green::manager {
 
-/// Answers 503 (RFC 9110, 15.6.4) to whoever connects, for `duration`. With no trigger limit on the socket
-/// unit one waiting connection would otherwise start us again at once, for ever; so this also bounds how
-/// often a broken site is started. Blocks; ends early on SIGTERM, SIGINT or SIGQUIT.
+/// Answers 503 (RFC 9110, 15.6.4) to whoever connects, for `duration`. With no trigger limit on the
+/// socket unit one waiting connection would otherwise start us again at once, for ever; so this
+/// also bounds how often a broken site is started. Blocks; ends early on SIGTERM, SIGINT or
+/// SIGQUIT.
 void refuse_clients(const std::vector<Listener>& listeners, std::chrono::milliseconds duration);
 
 }  // namespace green::manager

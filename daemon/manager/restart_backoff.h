@@ -1,8 +1,9 @@
-// RestartBackoff: how long to wait before a dead worker's replacement is started. No thread, no clock of
-// its own: times are µs of CLOCK_MONOTONIC, passed in.
+// RestartBackoff: how long to wait before a dead worker's replacement is started. No thread, no
+// clock of its own: times are µs of CLOCK_MONOTONIC, passed in.
 //
-// A death is replaced at once as long as deaths are rare: a bucket of `burst` free restarts refills by one
-// every `refill_usec`. With the bucket empty, waits double from 1 s to 30 s until it has refilled by half.
+// A death is replaced at once as long as deaths are rare: a bucket of `burst` free restarts refills
+// by one every `refill_usec`. With the bucket empty, waits double from 1 s to 30 s until it has
+// refilled by half.
 #pragma once
 
 #include <algorithm>

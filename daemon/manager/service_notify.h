@@ -1,5 +1,5 @@
-// ServiceNotify: what greend tells its service manager, by sd_notify(3). Without NOTIFY_SOCKET every call
-// does nothing. greend's thread.
+// ServiceNotify: what greend tells its service manager, by sd_notify(3). Without NOTIFY_SOCKET
+// every call does nothing. greend's thread.
 #pragma once
 
 #include <cstdint>

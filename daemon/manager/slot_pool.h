@@ -1,5 +1,5 @@
-// SlotPool: which scoreboard slots are taken. A slot number is a worker's number everywhere (status,
-// D-Bus path, journal); the lowest free one is used. greend's thread.
+// SlotPool: which scoreboard slots are taken. A slot number is a worker's number everywhere
+// (status, D-Bus path, journal); the lowest free one is used. greend's thread.
 #pragma once
 
 #include <cstdint>

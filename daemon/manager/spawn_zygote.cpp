@@ -1,4 +1,5 @@
-// spawn_zygote(): from greend to a clean green-worker process. Between fork and exec only async-signal-safe calls.
+// spawn_zygote(): from greend to a clean green-worker process. Between fork and exec only
+// async-signal-safe calls.
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
@@ -19,8 +20,8 @@ extern char** environ;
 namespace green::manager {
 namespace {
 
-/// The service manager's words are for greend alone: the application must not speak for the service.
-/// GREEN_* is greend's own configuration.
+/// The service manager's words are for greend alone: the application must not speak for the
+/// service. GREEN_* is greend's own configuration.
 bool is_ours(std::string_view variable) {
   constexpr std::array<std::string_view, 5> prefixes{"NOTIFY_SOCKET=", "LISTEN_", "WATCHDOG_",
                                                      "MAINPID=", "FDSTORE="};
@@ -37,8 +38,9 @@ bool is_ours(std::string_view variable) {
   ::_exit(127);
 }
 
-[[noreturn]] void become_zygote(const char* program, char* const* arguments, char* const* environment,
-                                int channel, int error_pipe, pid_t manager) {
+[[noreturn]] void become_zygote(const char* program, char* const* arguments,
+                                char* const* environment, int channel, int error_pipe,
+                                pid_t manager) {
   // A zygote in the middle of an import would outlive greend: it does not read its channel then.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail_child(error_pipe);
   if (::getppid() != manager) ::_exit(127);

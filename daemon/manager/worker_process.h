@@ -1,5 +1,5 @@
-// WorkerProcess: greend's side of one process of ours, zygote or worker: pid, pidfd, channel, state.
-// greend's thread. Decides nothing: what it sees goes to its Generation.
+// WorkerProcess: greend's side of one process of ours, zygote or worker: pid, pidfd, channel,
+// state. greend's thread. Decides nothing: what it sees goes to its Generation.
 #pragma once
 
 #include <sys/types.h>
@@ -105,8 +105,8 @@ struct ZygoteSpawn {
   Fd channel;  ///< its end
 };
 
-/// Forks and executes green-worker: clean signals, /dev/null as input, descriptor 3 and nothing else, no
-/// variables of the service manager's in the environment. Returns its pid.
+/// Forks and executes green-worker: clean signals, /dev/null as input, descriptor 3 and nothing
+/// else, no variables of the service manager's in the environment. Returns its pid.
 Result<pid_t> spawn_zygote(const ZygoteSpawn& spawn);
 
 /// In the build tree green-worker lies beside greend; installed, at its libexec path.

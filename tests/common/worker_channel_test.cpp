@@ -23,7 +23,8 @@ TEST(WorkerChannel, CarriesAMessageItsDescriptorsAndItsSender) {
   const auto text = make_text_memfd("test", "hello");
   ASSERT_TRUE(text);
   const int descriptor = text->get();
-  ASSERT_TRUE(send_message(channel->second.get(), message_of(MessageType::ready, 3), {&descriptor, 1}));
+  ASSERT_TRUE(
+      send_message(channel->second.get(), message_of(MessageType::ready, 3), {&descriptor, 1}));
   const auto received = receive_message(channel->first.get());
   ASSERT_TRUE(received && *received);
   EXPECT_EQ((*received)->message.type, MessageType::ready);
@@ -40,7 +41,8 @@ TEST(WorkerChannel, NamesTheForkedChildAsSender) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const bool sent = send_message(channel->second.get(), message_of(MessageType::ready, 0)).has_value();
+    const bool sent =
+        send_message(channel->second.get(), message_of(MessageType::ready, 0)).has_value();
     ::_exit(sent ? 0 : 1);
   }
   int status = 0;

@@ -20,8 +20,8 @@ TEST(CommandLine, ReadsASitesFileByItsName) {
 }
 
 TEST(CommandLine, TakesRepeatedBindsAndTheApplication) {
-  const auto parsed = std::get<CommandLine>(
-      parse({"--bind", "127.0.0.1:1", "--bind", "unix:/a", "shop.wsgi:app"}));
+  const auto parsed =
+      std::get<CommandLine>(parse({"--bind", "127.0.0.1:1", "--bind", "unix:/a", "shop.wsgi:app"}));
   EXPECT_EQ(parsed.sources.command_line.at("bind"), (StringList{"127.0.0.1:1", "unix:/a"}));
   EXPECT_EQ(parsed.sources.command_line.at("app"), StringList{"shop.wsgi:app"});
   EXPECT_EQ(parsed.site, "shop.wsgi");

@@ -1,5 +1,5 @@
-// A green-worker without Python, for tests of greend: speaks the channel, double-forks as the real one,
-// and does what settings.app says:
+// A green-worker without Python, for tests of greend: speaks the channel, double-forks as the real
+// one, and does what settings.app says:
 //   ok:app             imports, forks, serves (accepts nothing) and drains on request
 //   missing:app        import_failed, configuration
 //   broken:app         import_failed, application, a traceback of two lines
@@ -39,7 +39,8 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
   Fd memfd;
   if (!text.empty()) memfd = std::move(*make_text_memfd("text", text));
   const int descriptor = memfd.get();
-  if (!send_message(channel, message, text.empty() ? std::span<const int>{} : std::span(&descriptor, 1)))
+  if (!send_message(channel, message,
+                    text.empty() ? std::span<const int>{} : std::span(&descriptor, 1)))
     ::_exit(90);
 }
 
@@ -97,15 +98,16 @@ int main() {
   auto& descriptors = (*spec)->descriptors;
   const auto toml = read_text(descriptors[spec_settings].get());
   const auto settings = settings_from_toml(*toml);
-  auto scoreboard = Scoreboard::map(std::move(descriptors[spec_scoreboard]),
-                                    (*spec)->message.spec.slot_count);
+  auto scoreboard =
+      Scoreboard::map(std::move(descriptors[spec_scoreboard]), (*spec)->message.spec.slot_count);
   if (!settings || !scoreboard) return 95;
   const Site site{.behaviour = settings->app.substr(0, settings->app.find(':')),
                   .scoreboard = std::move(*scoreboard),
                   .generation = (*spec)->message.spec.generation};
   if (site.behaviour == "exits") return 3;
   if (site.behaviour == "missing" || site.behaviour == "broken") {
-    const auto kind = site.behaviour == "missing" ? StartFailure::configuration : StartFailure::application;
+    const auto kind =
+        site.behaviour == "missing" ? StartFailure::configuration : StartFailure::application;
     say(worker_channel_fd, MessageType::import_failed, 0, static_cast<std::int32_t>(kind), 0,
         kind == StartFailure::configuration ? "no module named \"missing\""
                                             : "Traceback (most recent call last):\nValueError: no");

@@ -1,8 +1,8 @@
 #include "daemon/manager/listen_fds.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -37,7 +37,10 @@ TEST(BindSockets, NamesTheAddressThatIsInUse) {
 TEST(BindSockets, ReplacesAStaleUnixSocketButNotALivingOne) {
   const std::string path = testing::TempDir() + "/green-listen-test.sock";
   const StringList addresses{"unix:" + path};
-  { const auto abandoned = bind_sockets(addresses); ASSERT_TRUE(abandoned) << abandoned.error().message(); }
+  {
+    const auto abandoned = bind_sockets(addresses);
+    ASSERT_TRUE(abandoned) << abandoned.error().message();
+  }
   const auto living = bind_sockets(addresses);
   ASSERT_TRUE(living) << living.error().message();
   struct stat status{};

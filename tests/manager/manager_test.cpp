@@ -44,7 +44,8 @@ pid_t zygote_of(pid_t parent, const std::vector<WorkerStatus>& workers) {
   std::ifstream children("/proc/self/task/" + std::to_string(parent) + "/children");
   pid_t child = 0;
   while (children >> child)
-    if (std::ranges::none_of(workers, [child](const WorkerStatus& one) { return one.pid == child; }))
+    if (std::ranges::none_of(workers,
+                             [child](const WorkerStatus& one) { return one.pid == child; }))
       return child;
   return 0;
 }
@@ -64,7 +65,8 @@ class ManagerTest : public testing::Test {
 
   void write_settings(const std::string& app, const std::string& more = {}) {
     std::ofstream(file_) << "app = \"" << app << ":app\"\nworkers = 2\nbind = [\"127.0.0.1:0\"]\n"
-                         << "graceful_timeout = 1\n" << more;
+                         << "graceful_timeout = 1\n"
+                         << more;
   }
 
   void start(const std::string& app, const std::string& more = {}) {
@@ -85,8 +87,10 @@ class ManagerTest : public testing::Test {
   }
 
   /// Runs the loop until the condition holds; false after `limit`, or when the loop ends by itself.
-  bool run_until(const std::function<bool()>& condition, std::chrono::seconds limit = std::chrono::seconds(20)) {
-    const std::uint64_t end = monotonic_usec() + static_cast<std::uint64_t>(limit.count()) * 1'000'000;
+  bool run_until(const std::function<bool()>& condition,
+                 std::chrono::seconds limit = std::chrono::seconds(20)) {
+    const std::uint64_t end =
+        monotonic_usec() + static_cast<std::uint64_t>(limit.count()) * 1'000'000;
     while (!condition()) {
       if (monotonic_usec() > end || exit_status_) return condition();
       auto wake = loop_->add_timer(monotonic_usec() + 20'000, [] {});
@@ -258,8 +262,8 @@ TEST_F(ManagerTest, ReplacesAKilledWorkerAtOnce) {
 TEST_F(ManagerTest, BacksOffAndSaysSoWhenWorkersKeepDying) {
   start("dies");
   ASSERT_TRUE(run_until([&] {
-    return manager_->status().status_text.find("workers keep dying (exit status 7), next start in") !=
-           std::string::npos;
+    return manager_->status().status_text.find(
+               "workers keep dying (exit status 7), next start in") != std::string::npos;
   }));
   ASSERT_TRUE(run_until([&] {
     for (const std::string& one : notified_)

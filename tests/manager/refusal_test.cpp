@@ -35,8 +35,10 @@ TEST(RefuseClients, AnswersEveryWaitingClientWith503AndRetryAfter) {
   std::array<std::string, 8> replies;
   std::vector<std::jthread> clients;
   for (std::string& reply : replies)
-    clients.emplace_back([&] { reply = ask(listeners->front(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); });
-  clients.emplace_back([&] { EXPECT_THAT(ask(listeners->front(), "GET /slow"), HasSubstr("503")); });
+    clients.emplace_back(
+        [&] { reply = ask(listeners->front(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); });
+  clients.emplace_back(
+      [&] { EXPECT_THAT(ask(listeners->front(), "GET /slow"), HasSubstr("503")); });
   refuse_clients(*listeners, std::chrono::milliseconds(1500));
   clients.clear();
   for (const std::string& reply : replies) {
