@@ -143,11 +143,11 @@ class Greend:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"greend did not exit:\n{self.log()}") from None
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM, seconds=20.0):
-        self.signal(number)
+        self.send(number)
         return self.wait_exit(seconds)
 
     def get(self, path="/", **options):
@@ -190,8 +190,8 @@ class Greend:
     def clean_up(self):
         """Ends what is left; returns the pids that should have been gone."""
         if self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGINT)
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGINT)
             try:
                 self.process.wait(15 * PATIENCE)
             except subprocess.TimeoutExpired:
@@ -361,21 +361,21 @@ def free_port():
 
 ACTIVATOR = """
 import os, sys
-names, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-high = [os.dup2(first + i, 200 + i) for i in range(count)]
-for i in range(count):
+names, given = sys.argv[1], [int(fd) for fd in sys.argv[2].split(",")]
+# Out of the way first: a given descriptor may be one of 3, 4, …
+for i, fd in enumerate(given):
+    os.dup2(fd, 200 + i)
+    os.close(fd)
+for i in range(len(given)):
     os.dup2(200 + i, 3 + i, inheritable=True)
     os.close(200 + i)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES=names)
-os.execv(sys.argv[4], sys.argv[4:])
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=names)
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
 def activation(sockets):
     """launcher and pass_fds for greend started as systemd would with these (name, socket) pairs."""
-    base = 100
-    for offset, (_, one) in enumerate(sockets):
-        os.dup2(one.fileno(), base + offset, inheritable=True)
-    names = ":".join(name for name, _ in sockets)
-    launcher = [sys.executable, "-c", ACTIVATOR, names, str(base), str(len(sockets))]
-    return {"launcher": launcher, "pass_fds": tuple(range(base, base + len(sockets)))}
+    given = tuple(one.fileno() for _, one in sockets)
+    launcher = [sys.executable, "-c", ACTIVATOR, ":".join(name for name, _ in sockets), ",".join(map(str, given))]
+    return {"launcher": launcher, "pass_fds": given}

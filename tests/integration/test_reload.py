@@ -51,7 +51,7 @@ def test_sighup_reloads(site):
     site.answering("one")
     greend = site.start()
     site.answering("two")
-    greend.signal(signal.SIGHUP)
+    greend.send(signal.SIGHUP)
     wait_for(lambda: greend.get("/").text == "two", "the new code")
     greend.wait_status("generation 2: 2 workers ready")
 
@@ -62,7 +62,7 @@ def test_the_service_manager_hears_of_a_reload_and_of_its_end(site, code):
     greend = site.start()
     if code:
         site.code(code)
-    greend.signal(signal.SIGHUP)
+    greend.send(signal.SIGHUP)
     begun = greend.notify.wait_field("RELOADING=1")
     assert int(begun.get("MONOTONIC_USEC")) > 0, "newer systemd waits for it in the same datagram"
     ended = greend.notify.wait(lambda d: "READY=1" in d.fields and d.when > begun.when, "READY=1 after RELOADING=1")
@@ -145,7 +145,7 @@ def test_old_processes_are_gone_after_a_reload(site, bus):
 def test_many_reloads_at_once_end_and_leave_one_generation(site, bus):
     greend = site.start(bus=bus.address)
     for _ in range(20):
-        greend.signal(signal.SIGHUP)
+        greend.send(signal.SIGHUP)
         assert greenctl("reload", "--no-block", site.name, bus=bus).returncode == 0
     assert greenctl("reload", site.name, bus=bus).returncode == 0
     wait_for(lambda: bus.get(site.name, "State") == "serving", "the end of all reloads", 30)

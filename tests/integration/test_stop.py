@@ -55,7 +55,7 @@ def slow_site(site):
 def test_sigterm_finishes_a_request_of_two_seconds(slow_site):
     greend = slow_site.start()
     asking = begin(greend, "/slow", slow_site.folder / "begun")
-    greend.signal(signal.SIGTERM)
+    greend.send(signal.SIGTERM)
     greend.notify.wait_field("STOPPING=1")
     assert asking.wait().result.text == "whole answer"
     assert greend.wait_exit() == 0
@@ -64,7 +64,7 @@ def test_sigterm_finishes_a_request_of_two_seconds(slow_site):
 def test_while_draining_nothing_new_is_accepted(slow_site):
     greend = slow_site.start()
     asking = begin(greend, "/slow", slow_site.folder / "begun")
-    greend.signal(signal.SIGTERM)
+    greend.send(signal.SIGTERM)
     greend.notify.wait_field("STOPPING=1")
     late = Asking(greend, "/")
     assert asking.wait().result.text == "whole answer"
@@ -85,7 +85,7 @@ def test_sigint_and_sigquit_do_not_wait(slow_site, number):
 def test_a_second_signal_hurries_a_drain(slow_site):
     greend = slow_site.start()
     begin_ = begin(greend, "/slow?20", slow_site.folder / "begun")
-    greend.signal(signal.SIGTERM)
+    greend.send(signal.SIGTERM)
     greend.notify.wait_field("STOPPING=1")
     begun = time.monotonic()
     assert greend.stop(signal.SIGINT) == 0
