@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <limits>
 
+#include "common/high_fd.h"
+
 namespace green::http {
 namespace {
 
@@ -38,9 +40,9 @@ Deferred::~Deferred() {
 }
 
 Result<std::unique_ptr<Reactor>> Reactor::create() {
-  Fd epoll(epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll) return fail_errno("making an epoll descriptor");
-  return std::unique_ptr<Reactor>(new Reactor(std::move(epoll)));
+  auto epoll = move_high(Fd(epoll_create1(EPOLL_CLOEXEC)));
+  if (!epoll) return green::fail(std::move(epoll.error()).context("making an epoll descriptor"));
+  return std::unique_ptr<Reactor>(new Reactor(std::move(*epoll)));
 }
 
 Reactor::Reactor(Fd epoll) : epoll_(std::move(epoll)), now_usec_(monotonic_now()) {

@@ -332,9 +332,8 @@ RequestParser::Step RequestParser::State::execute(const char* data, std::size_t 
 }
 
 RequestParser::Step RequestParser::State::refuse(llhttp_errno_t error, std::size_t length) {
+  if (phase == Phase::rejected) return {Progress::rejected, length};
   switch (error) {
-    case HPE_USER:
-      break;  // reject() was called
     case HPE_INVALID_METHOD: {
       // A method that llhttp does not know: 501 if it is a token, which only the bytes to come may
       // say.

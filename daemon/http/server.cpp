@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "common/high_fd.h"
 #include "common/log.h"
 #include "daemon/http/connection.h"
 #include "daemon/http/endpoints.h"
@@ -198,9 +199,9 @@ bool ServerImpl::accept_one(Listener& listener) {
     handle_accept_error(listener, error);
     return acceptance_ == Acceptance::accepting;
   }
-  if (auto served = serve(std::move(socket), peer, length); !served) {
-    log_warning("a connection was dropped: {}", served.error().message());
-  }
+  auto high = move_high(std::move(socket));
+  auto served = high ? serve(std::move(*high), peer, length) : fail(std::move(high.error()));
+  if (!served) log_warning("a connection was dropped: {}", served.error().message());
   return true;
 }
 

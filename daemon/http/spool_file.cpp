@@ -6,16 +6,22 @@
 
 #include <cerrno>
 
+#include "common/high_fd.h"
+
 namespace green::http {
 
 Result<SpoolFile> SpoolFile::create(const std::string& directory) {
-  Fd fd(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
-  if (fd) return SpoolFile(std::move(fd));
+  auto unnamed =
+      move_high(Fd(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600)));
+  if (unnamed) return SpoolFile(std::move(*unnamed));
+  Fd fd;
   std::string path = directory + "/green-spool-XXXXXX";
   fd.reset(mkostemp(path.data(), O_CLOEXEC));
   if (!fd) return fail_errno("making a temporary file in " + directory);
   if (unlink(path.c_str()) != 0) return fail_errno("unlinking " + path);
-  return SpoolFile(std::move(fd));
+  auto high = move_high(std::move(fd));
+  if (!high) return fail(std::move(high.error()));
+  return SpoolFile(std::move(*high));
 }
 
 Result<void> SpoolFile::append(std::string_view data) {

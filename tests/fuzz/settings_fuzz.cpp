@@ -1,5 +1,5 @@
-// Fuzzes the reader of settings files: any bytes give settings or an error, and what was read comes back
-// the same after a hand-over.
+// Fuzzes the reader of settings files: any bytes give settings or an error, and what was read comes
+// back the same after a hand-over.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

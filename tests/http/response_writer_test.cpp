@@ -1,0 +1,154 @@
+#include "daemon/http/response_writer.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace green::http {
+namespace {
+
+using Headers = std::vector<Header>;
+
+class Writers : public ::testing::Test {
+ protected:
+  Writers() { date.get_at(0); }
+  std::string text(const Frame& frame) {
+    std::string all{frame.before};
+    all += frame.data;
+    all += frame.after;
+    if (const auto at = all.find("Date: "); at != std::string::npos) {
+      all.erase(at, all.find("\r\n", at) + 2 - at);
+    }
+    return all;
+  }
+  std::string whole(int status, const Headers& headers, std::string_view body) {
+    EXPECT_TRUE(writer.start(status, "R", headers));
+    return text(writer.next(body, true));
+  }
+  DateLine date;
+  ResponseWriter writer{date};
+};
+
+TEST_F(Writers, AddTheLengthOfABodyThatIsKnownWhole) {
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(200, {{"X", "1"}}, "abc"),
+            "HTTP/1.1 200 R\r\nX: 1\r\nServer: green\r\nContent-Length: 3\r\n\r\nabc");
+  EXPECT_TRUE(writer.keep_alive());
+}
+
+TEST_F(Writers, SendABodyOfUnknownLengthInChunks) {
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(200, "", {}));
+  EXPECT_EQ(text(writer.next("abc", false)),
+            "HTTP/1.1 200 \r\nServer: green\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  EXPECT_EQ(text(writer.next(std::string(16, 'x'), false)), "10\r\nxxxxxxxxxxxxxxxx\r\n");
+  EXPECT_EQ(text(writer.next("", false)), "") << "an empty chunk would end the body";
+  EXPECT_EQ(text(writer.next("z", true)), "1\r\nz\r\n0\r\n\r\n");
+  EXPECT_TRUE(writer.keep_alive());
+}
+
+TEST_F(Writers, FrameALargePartWithoutCopyingIt) {
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(200, "", {}));
+  const std::string part(100'000, 'x');
+  const auto frame = writer.next(part, true);
+  EXPECT_EQ(frame.data.data(), part.data());
+}
+
+TEST_F(Writers, CloseAfterABodyOfUnknownLengthToHttp10) {
+  writer.begin(false, 0, true);
+  ASSERT_TRUE(writer.start(200, "R", {}));
+  EXPECT_EQ(text(writer.next("abc", false)),
+            "HTTP/1.1 200 R\r\nServer: green\r\nConnection: close\r\n\r\nabc");
+  EXPECT_FALSE(writer.keep_alive());
+}
+
+TEST_F(Writers, SayKeepAliveToHttp10) {
+  writer.begin(false, 0, true);
+  EXPECT_EQ(
+      whole(200, {}, "a"),
+      "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\na");
+}
+
+TEST_F(Writers, SendNoBodyToHeadButItsLength) {
+  writer.begin(true, 1, true);
+  EXPECT_EQ(whole(200, {}, "abc"), "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 3\r\n\r\n");
+  writer.begin(true, 1, true);
+  EXPECT_EQ(whole(200, {{"Content-Length", "99"}}, ""),
+            "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 99\r\n\r\n");
+  EXPECT_FALSE(writer.fell_short());
+}
+
+TEST_F(Writers, SendNoBodyWhereTheStatusForbidsIt) {
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(204, {{"Content-Length", "3"}}, "abc"),
+            "HTTP/1.1 204 R\r\nServer: green\r\n\r\n");
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(304, {{"Content-Length", "3"}}, ""),
+            "HTTP/1.1 304 R\r\nServer: green\r\nContent-Length: 3\r\n\r\n");
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(304, {}, ""), "HTTP/1.1 304 R\r\nServer: green\r\n\r\n");
+}
+
+TEST_F(Writers, NoticeABodyThatIsNotAsLongAsDeclared) {
+  writer.begin(false, 1, true);
+  const Headers length{{"content-length", "3"}};
+  ASSERT_TRUE(writer.start(200, "R", length));
+  EXPECT_TRUE(text(writer.next("abcd", false)).ends_with("\r\n\r\nabc"));
+  EXPECT_TRUE(writer.overflowed());
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(200, "R", length));
+  writer.next("a", true);
+  EXPECT_TRUE(writer.fell_short());
+  EXPECT_FALSE(writer.keep_alive());
+}
+
+TEST_F(Writers, LeaveDateAndServerToTheApplicationThatSetsThem) {
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(200, "R", Headers{{"date", "D"}, {"SERVER", "S"}}));
+  EXPECT_EQ(std::string(writer.next("", true).before),
+            "HTTP/1.1 200 R\r\ndate: D\r\nSERVER: S\r\nContent-Length: 0\r\n\r\n");
+}
+
+TEST_F(Writers, DropHopByHopHeadersAndHonourClose) {
+  writer.begin(false, 1, true);
+  EXPECT_EQ(
+      whole(200, {{"Connection", "x, Close"}, {"Keep-Alive", "1"}, {"Upgrade", "h2c"}, {"TE", "x"}},
+            ""),
+      "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  EXPECT_FALSE(writer.keep_alive());
+}
+
+TEST_F(Writers, RefuseWhatWouldForgeAReply) {
+  writer.begin(false, 1, true);
+  for (const Header& header : Headers{{"X", "a\r\nY: b"},
+                                      {"X", "a\nb"},
+                                      {"X", std::string_view("a\0b", 3)},
+                                      {"X Y", "a"},
+                                      {"X:", "a"},
+                                      {"", "a"},
+                                      {"X\r\n", "a"},
+                                      {"Transfer-Encoding", "chunked"},
+                                      {"Content-Length", "-1"},
+                                      {"Content-Length", "1x"},
+                                      {"Content-Length", ""},
+                                      {"Content-Length", "99999999999999999999"}}) {
+    const auto started = writer.start(200, "R", {&header, 1});
+    ASSERT_FALSE(started) << header.name << ": " << header.value;
+    EXPECT_EQ(started.error().code(), ErrorCode::application);
+    EXPECT_FALSE(writer.started());
+  }
+  EXPECT_FALSE(writer.start(200, "a\r\nb", {}));
+  EXPECT_FALSE(writer.start(200, "R", Headers{{"Content-Length", "1"}, {"Content-Length", "2"}}));
+  for (const int status : {-1, 0, 99, 100, 199, 1000}) EXPECT_FALSE(writer.start(status, "", {}));
+}
+
+TEST_F(Writers, StartAnewWhileNothingWasMade) {
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(200, "OK", Headers{{"Content-Length", "7"}}));
+  EXPECT_EQ(whole(500, {}, "e"), "HTTP/1.1 500 R\r\nServer: green\r\nContent-Length: 1\r\n\r\ne");
+  EXPECT_FALSE(writer.start(200, "OK", {}));
+}
+
+}  // namespace
+}  // namespace green::http
