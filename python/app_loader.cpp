@@ -23,7 +23,8 @@ std::unexpected<LoadFailure> application_raised(py::error_already_set& error) {
   return std::unexpected(LoadFailure{StartFailure::application, take_traceback()});
 }
 
-/// Letters of any script count: Python decides what an identifier is; here only the shape is checked.
+/// Letters of any script count: Python decides what an identifier is; here only the shape is
+/// checked.
 bool is_identifier(std::string_view text) {
   if (text.empty() || std::isdigit(static_cast<unsigned char>(text.front())) != 0) return false;
   for (const char c : text) {
@@ -109,22 +110,22 @@ std::expected<py::object, LoadFailure> import_module(const std::string& app,
     const std::string missing = missing_part(error, module);
     if (missing.empty()) return application_raised(error);
     return refuse(fmt::format("app = {}: no module named '{}'{}", app, missing,
-                              module.ends_with(".py")
-                                  ? " (a module is named without its .py)"
-                                  : missing_module_suggestion(missing)));
+                              module.ends_with(".py") ? " (a module is named without its .py)"
+                                                      : missing_module_suggestion(missing)));
   }
 }
 
-std::expected<py::object, LoadFailure> find_attribute(const std::string& app, const py::object& owner,
+std::expected<py::object, LoadFailure> find_attribute(const std::string& app,
+                                                      const py::object& owner,
                                                       const std::string& owner_name,
                                                       const std::string& attribute) {
   try {
     return owner.attr(attribute.c_str()).cast<py::object>();
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_AttributeError)) return application_raised(error);
-    return refuse(fmt::format("app = {}: '{}' has no attribute '{}'{}", app, owner_name, attribute,
-                              suggestion(attribute, py::reinterpret_steal<py::object>(
-                                                        PyObject_Dir(owner.ptr())))));
+    return refuse(fmt::format(
+        "app = {}: '{}' has no attribute '{}'{}", app, owner_name, attribute,
+        suggestion(attribute, py::reinterpret_steal<py::object>(PyObject_Dir(owner.ptr())))));
   }
 }
 
@@ -140,8 +141,9 @@ std::expected<PyRef, LoadFailure> default_application(const std::string& app,
                                 type_name(found)));
     return PyRef::borrow(found.ptr());
   }
-  return refuse(fmt::format("app = {}: module '{}' has neither 'application' nor 'app'; name one, as in {}:name",
-                            app, app, app));
+  return refuse(fmt::format(
+      "app = {}: module '{}' has neither 'application' nor 'app'; name one, as in {}:name", app,
+      app, app));
 }
 
 std::expected<PyRef, LoadFailure> resolve(const std::string& app, const AppName& name) {
@@ -157,12 +159,13 @@ std::expected<PyRef, LoadFailure> resolve(const std::string& app, const AppName&
     path += '.' + attribute;
   }
   if (PyCallable_Check(object.ptr()) == 0)
-    return refuse(fmt::format("app = {}: '{}' is not callable (it is a {})", app, path, type_name(object)));
+    return refuse(
+        fmt::format("app = {}: '{}' is not callable (it is a {})", app, path, type_name(object)));
   if (name.is_factory) {
     object = object();
     if (PyCallable_Check(object.ptr()) == 0)
-      return refuse(fmt::format("app = {}: what '{}()' returned is not callable (it is a {})", app, path,
-                                type_name(object)));
+      return refuse(fmt::format("app = {}: what '{}()' returned is not callable (it is a {})", app,
+                                path, type_name(object)));
   }
   return PyRef::borrow(object.ptr());
 }
@@ -172,13 +175,13 @@ std::expected<PyRef, LoadFailure> resolve(const std::string& app, const AppName&
 std::expected<AppName, std::string> parse_app_name(std::string_view text) {
   const auto refuse_name = [text](std::string_view why) {
     return std::unexpected(fmt::format(
-        "app = {}: {}; it must be module:name, module:name.name, module:factory() or module", text, why));
+        "app = {}: {}; it must be module:name, module:name.name, module:factory() or module", text,
+        why));
   };
   AppName name;
   const std::size_t colon = text.find(':');
   name.module = text.substr(0, colon);
-  if (name.module.contains('/'))
-    return refuse_name("a module is named with dots, not as a path");
+  if (name.module.contains('/')) return refuse_name("a module is named with dots, not as a path");
   if (!are_identifiers(split(name.module, '.'))) return refuse_name("bad module name");
   if (colon == std::string_view::npos) return name;
   std::string_view rest = text.substr(colon + 1);

@@ -22,9 +22,10 @@ struct AppName {
 /// The error is one line that quotes `text`.
 std::expected<AppName, std::string> parse_app_name(std::string_view text);
 
-/// Imports the module and resolves the attribute. What the operator named wrongly (no such module or
-/// attribute, not callable) is `configuration`, in one line; whatever the application's own code raises
-/// meanwhile, SystemExit and KeyboardInterrupt included, is `application`, with the traceback.
+/// Imports the module and resolves the attribute. What the operator named wrongly (no such module
+/// or attribute, not callable) is `configuration`, in one line; whatever the application's own code
+/// raises meanwhile, SystemExit and KeyboardInterrupt included, is `application`, with the
+/// traceback.
 std::expected<PyRef, LoadFailure> load_application(const std::string& app);
 
 }  // namespace green::python

@@ -28,9 +28,10 @@ void set_own_fork(bool own) { own_fork.store(own, std::memory_order_relaxed); }
 void end_if_forked() {
   if (!forked.load(std::memory_order_relaxed)) [[likely]]
     return;
-  log_warning("process {} is a child that the application forked and that returned from it: ended; "
-              "a forked child must end by os._exit() or exec",
-              ::getpid());
+  log_warning(
+      "process {} is a child that the application forked and that returned from it: ended; "
+      "a forked child must end by os._exit() or exec",
+      ::getpid());
   ::_exit(1);
 }
 

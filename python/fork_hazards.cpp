@@ -12,8 +12,8 @@
 
 #include <array>
 #include <charconv>
-#include <cstddef>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -130,7 +130,8 @@ std::set<unsigned long> open_sockets() {
 std::vector<std::string> find_fork_hazards(const std::set<unsigned long>& known_sockets) {
   std::vector<std::string> hazards;
   const std::vector<PythonThread> threads = python_threads();
-  for (const PythonThread& thread : threads) hazards.push_back(fmt::format("thread '{}'", thread.name));
+  for (const PythonThread& thread : threads)
+    hazards.push_back(fmt::format("thread '{}'", thread.name));
   std::vector<int> others = native_threads_beside(threads);
   // A joined thread may still be on its way out of the kernel, and nothing tells when it is gone.
   for (int turn = 0; turn < 50 && !others.empty(); ++turn) {
@@ -141,7 +142,8 @@ std::vector<std::string> find_fork_hazards(const std::set<unsigned long>& known_
   for (const int fd : numbers_in("/proc/self/fd")) {
     const auto inode = socket_inode(fd);
     if (!inode || known_sockets.contains(*inode)) continue;
-    if (const auto peer = connected_peer(fd)) hazards.push_back(fmt::format("socket {} (fd {})", *peer, fd));
+    if (const auto peer = connected_peer(fd))
+      hazards.push_back(fmt::format("socket {} (fd {})", *peer, fd));
   }
   return hazards;
 }

@@ -1,6 +1,6 @@
-// What an import may leave behind that does not survive a fork: threads (they vanish, with whatever locks
-// they held) and connected sockets (two processes on one connection corrupt it).
-// The zygote's main thread, with the GIL.
+// What an import may leave behind that does not survive a fork: threads (they vanish, with whatever
+// locks they held) and connected sockets (two processes on one connection corrupt it). The zygote's
+// main thread, with the GIL.
 #pragma once
 
 #include <set>

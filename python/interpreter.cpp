@@ -37,7 +37,8 @@ void drop_python_variables() {
 Started apply_environment(const StringMap& variables) {
   for (const auto& [name, value] : variables)
     if (::setenv(name.c_str(), value.c_str(), 1) < 0)
-      return refuse(fmt::format("env: \"{}\" can't be a variable's name: {}", name, std::strerror(errno)));
+      return refuse(
+          fmt::format("env: \"{}\" can't be a variable's name: {}", name, std::strerror(errno)));
   return {};
 }
 
@@ -92,11 +93,13 @@ Started initialize(const PythonChoice& choice) {
   config.set(&config->executable, choice.executable);
   config.set_arguments({"green-worker"});
   if (const PyStatus status = config.initialize(); PyStatus_Exception(status))
-    return refuse(fmt::format("Python did not start ({}): {}", choice.executable, status_text(status)));
+    return refuse(
+        fmt::format("Python did not start ({}): {}", choice.executable, status_text(status)));
   return {};
 }
 
-/// sys.prefix and site-packages of an installation that is no venv and not the embedded Python's own.
+/// sys.prefix and site-packages of an installation that is no venv and not the embedded Python's
+/// own.
 void adopt_installation(const PythonChoice& choice) {
   py::module_ sys = py::module_::import("sys");
   sys.attr("prefix") = choice.prefix;

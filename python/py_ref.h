@@ -1,5 +1,5 @@
-// PyRef: sole owner of one reference to a Python object. The thread must hold the GIL wherever a PyRef
-// that is not empty is copied into or goes away.
+// PyRef: sole owner of one reference to a Python object. The thread must hold the GIL wherever a
+// PyRef that is not empty is copied into or goes away.
 #pragma once
 
 #include <Python.h>

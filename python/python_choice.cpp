@@ -46,7 +46,8 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
-/// From pyvenv.cfg (`version` of venv, `version_info` of virtualenv and uv), else from lib/pythonX.Y.
+/// From pyvenv.cfg (`version` of venv, `version_info` of virtualenv and uv), else from
+/// lib/pythonX.Y.
 std::optional<std::string> venv_version(const fs::path& folder) {
   std::ifstream file(folder / "pyvenv.cfg");
   for (std::string line; std::getline(file, line);) {
@@ -72,8 +73,8 @@ bool is_executable_file(const fs::path& path) {
 }
 
 std::optional<fs::path> interpreter_in(const fs::path& folder) {
-  for (const std::string& name : {std::string("python"), std::string("python3"),
-                                  fmt::format("python{}", embedded_version())})
+  for (const std::string& name :
+       {std::string("python"), std::string("python3"), fmt::format("python{}", embedded_version())})
     if (is_executable_file(folder / "bin" / name)) return folder / "bin" / name;
   return std::nullopt;
 }
@@ -85,13 +86,15 @@ Choice choose_venv(const fs::path& folder, const std::optional<fs::path>& interp
                                       "{} -m venv --clear {}",
                                       GREEN_PYTHON_EXECUTABLE, folder.string()));
   if (*version != embedded_version())
-    return refuse(folder, fmt::format("a virtual environment of Python {}, but this green embeds Python {}; "
-                                      "make one for it: {} -m venv --clear {}",
-                                      *version, embedded_version(), GREEN_PYTHON_EXECUTABLE,
-                                      folder.string()));
+    return refuse(
+        folder,
+        fmt::format("a virtual environment of Python {}, but this green embeds Python {}; "
+                    "make one for it: {} -m venv --clear {}",
+                    *version, embedded_version(), GREEN_PYTHON_EXECUTABLE, folder.string()));
   if (!interpreter)
-    return refuse(folder, "a virtual environment without a usable bin/python (was the Python it was "
-                          "made with removed?); make it anew");
+    return refuse(folder,
+                  "a virtual environment without a usable bin/python (was the Python it was "
+                  "made with removed?); make it anew");
   return PythonChoice{.executable = interpreter->string(), .prefix = {}, .site_directories = {}};
 }
 
@@ -109,10 +112,10 @@ std::expected<std::string, std::string> run_interpreter(const fs::path& interpre
   std::string isolated = "-I";
   std::string command = "-c";
   std::string text = script;
-  std::array<char*, 5> arguments{path.data(), isolated.data(), command.data(), text.data(), nullptr};
+  std::array<char*, 5> arguments{path.data(), isolated.data(), command.data(), text.data(),
+                                 nullptr};
   pid_t pid = 0;
-  const int error =
-      ::posix_spawn(&pid, path.c_str(), &actions, nullptr, arguments.data(), environ);
+  const int error = ::posix_spawn(&pid, path.c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return std::unexpected(std::strerror(error));
   writing.reset();
@@ -143,8 +146,9 @@ for directory in site.getsitepackages():
 Choice choose_interpreter(const fs::path& interpreter) {
   const auto output = run_interpreter(interpreter, question);
   if (!output)
-    return refuse(interpreter, fmt::format("neither a virtual environment nor a Python interpreter: {}",
-                                           output.error()));
+    return refuse(
+        interpreter,
+        fmt::format("neither a virtual environment nor a Python interpreter: {}", output.error()));
   std::vector<std::string> lines;
   for (std::size_t start = 0; start < output->size();) {
     const std::size_t end = std::min(output->find('\n', start), output->size());
@@ -157,9 +161,10 @@ Choice choose_interpreter(const fs::path& interpreter) {
     return refuse(interpreter, "neither a virtual environment nor a Python interpreter");
   const std::string version = fmt::format("{}.{}", major, minor);
   if (version != embedded_version())
-    return refuse(interpreter, fmt::format("Python {}, but this green embeds Python {}; use {} or a virtual "
-                                           "environment made with it",
-                                           version, embedded_version(), GREEN_PYTHON_EXECUTABLE));
+    return refuse(interpreter,
+                  fmt::format("Python {}, but this green embeds Python {}; use {} or a virtual "
+                              "environment made with it",
+                              version, embedded_version(), GREEN_PYTHON_EXECUTABLE));
   PythonChoice choice{.executable = interpreter.string(), .prefix = {}, .site_directories = {}};
   if (lines[1] != GREEN_PYTHON_HOME) {
     choice.prefix = lines[1];
@@ -174,7 +179,8 @@ std::string embedded_version() { return fmt::format("{}.{}", PY_MAJOR_VERSION, P
 
 Choice choose_python(const std::string& setting) {
   if (setting.empty())
-    return PythonChoice{.executable = GREEN_PYTHON_EXECUTABLE, .prefix = {}, .site_directories = {}};
+    return PythonChoice{
+        .executable = GREEN_PYTHON_EXECUTABLE, .prefix = {}, .site_directories = {}};
   std::error_code error;
   // Not resolved further: a venv's bin/python is a link to an interpreter outside it.
   fs::path path = fs::absolute(setting, error).lexically_normal();
@@ -182,8 +188,9 @@ Choice choose_python(const std::string& setting) {
   if (!path.has_filename()) path = path.parent_path();  // "venv/"
   const fs::file_status status = fs::status(path, error);
   if (error || !fs::exists(status))
-    return refuse(path, fmt::format("{}; it must be a virtual environment's folder or a Python interpreter",
-                                    error ? error.message() : "No such file or directory"));
+    return refuse(
+        path, fmt::format("{}; it must be a virtual environment's folder or a Python interpreter",
+                          error ? error.message() : "No such file or directory"));
   if (fs::is_directory(status)) {
     const auto interpreter = interpreter_in(path);
     if (fs::exists(path / "pyvenv.cfg", error)) return choose_venv(path, interpreter);
@@ -192,11 +199,13 @@ Choice choose_python(const std::string& setting) {
   }
   const fs::path folder = path.parent_path().parent_path();
   if (fs::exists(folder / "pyvenv.cfg", error)) {
-    const bool is_python = path.filename().string().starts_with("python") && is_executable_file(path);
+    const bool is_python =
+        path.filename().string().starts_with("python") && is_executable_file(path);
     return choose_venv(folder, is_python ? std::optional(path) : interpreter_in(folder));
   }
   if (!is_executable_file(path))
-    return refuse(path, "neither a virtual environment's folder nor an executable Python interpreter");
+    return refuse(path,
+                  "neither a virtual environment's folder nor an executable Python interpreter");
   return choose_interpreter(path);
 }
 

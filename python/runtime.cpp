@@ -22,8 +22,8 @@ class CPythonRuntime final : public Runtime {
  public:
   CPythonRuntime(std::string app, std::set<unsigned long> known_sockets)
       : app_(std::move(app)), known_sockets_(std::move(known_sockets)) {}
-  // Without finalize() (an error path, a process about to end) the interpreter stays, and with it whatever
-  // we hold of it.
+  // Without finalize() (an error path, a process about to end) the interpreter stays, and with it
+  // whatever we hold of it.
   ~CPythonRuntime() override { static_cast<void>(application_.release()); }
 
   std::expected<void, LoadFailure> load_application() override {

@@ -22,19 +22,22 @@ struct LoadFailure {
 
 class Runtime {
  public:
-  /// Starts the interpreter for `settings` (python, pythonpath, chdir and env are applied: this process is
-  /// the site's from here on). Fails on an unusable venv or one of another minor version.
+  /// Starts the interpreter for `settings` (python, pythonpath, chdir and env are applied: this
+  /// process is the site's from here on). Fails on an unusable venv or one of another minor
+  /// version.
   static std::expected<std::unique_ptr<Runtime>, LoadFailure> create(const Settings& settings);
   virtual ~Runtime() = default;
 
-  /// Imports settings.app. Returns in the process that called it alone: a child that the application
-  /// forked meanwhile, and that comes back here, is ended.
+  /// Imports settings.app. Returns in the process that called it alone: a child that the
+  /// application forked meanwhile, and that comes back here, is ended.
   virtual std::expected<void, LoadFailure> load_application() = 0;
 
-  /// What the import left that does not survive a fork: "thread 'poller'", "socket 127.0.0.1:5432 (fd 9)".
+  /// What the import left that does not survive a fork: "thread 'poller'", "socket 127.0.0.1:5432
+  /// (fd 9)".
   virtual std::vector<std::string> fork_hazards() = 0;
 
-  /// gc.collect() and gc.freeze(): keeps the pages that workers share shared. In the zygote, before forks.
+  /// gc.collect() and gc.freeze(): keeps the pages that workers share shared. In the zygote, before
+  /// forks.
   virtual void freeze() = 0;
 
   /// Around fork(2): PyOS_BeforeFork / PyOS_AfterFork_*, so that os.register_at_fork hooks run.

@@ -13,8 +13,7 @@ namespace green::python {
 namespace {
 
 struct StartResponseObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   http::Exchange* exchange;  ///< null once detached
   bool was_called;
 };
@@ -59,7 +58,8 @@ bool read_status(PyObject* object, Status& status) {
   const auto is_digit = [&text](std::size_t i) { return (*text)[i] >= '0' && (*text)[i] <= '9'; };
   if (!text || text->size() < 3 || !is_digit(0) || !is_digit(1) || !is_digit(2) ||
       (text->size() > 3 && (*text)[3] != ' ')) {
-    PyErr_Format(PyExc_ValueError, "start_response: bad status %R: it must be such as '200 OK'", object);
+    PyErr_Format(PyExc_ValueError, "start_response: bad status %R: it must be such as '200 OK'",
+                 object);
     return false;
   }
   status.code = ((*text)[0] - '0') * 100 + ((*text)[1] - '0') * 10 + ((*text)[2] - '0');
@@ -73,14 +73,14 @@ bool read_status(PyObject* object, Status& status) {
 
 bool read_header_text(PyObject* object, const char* part, std::string_view& text) {
   if (!PyUnicode_Check(object)) {
-    PyErr_Format(PyExc_TypeError, "start_response: a header's %s must be a str, not %.200s (%R)", part,
-                 Py_TYPE(object)->tp_name, object);
+    PyErr_Format(PyExc_TypeError, "start_response: a header's %s must be a str, not %.200s (%R)",
+                 part, Py_TYPE(object)->tp_name, object);
     return false;
   }
   const auto view = latin1_view(object);
   if (!view) {
-    PyErr_Format(PyExc_ValueError, "start_response: a header's %s has characters outside latin-1: %R",
-                 part, object);
+    PyErr_Format(PyExc_ValueError,
+                 "start_response: a header's %s has characters outside latin-1: %R", part, object);
     return false;
   }
   text = *view;
@@ -89,7 +89,8 @@ bool read_header_text(PyObject* object, const char* part, std::string_view& text
 
 bool read_headers(PyObject* object, std::vector<http::Header>& headers) {
   if (!PyList_Check(object)) {
-    raise(PyExc_TypeError, "start_response: the headers must be a list of (name, value) tuples", object);
+    raise(PyExc_TypeError, "start_response: the headers must be a list of (name, value) tuples",
+          object);
     return false;
   }
   const Py_ssize_t count = PyList_GET_SIZE(object);
@@ -98,7 +99,8 @@ bool read_headers(PyObject* object, std::vector<http::Header>& headers) {
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* item = PyList_GET_ITEM(object, i);
     if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2) {
-      PyErr_Format(PyExc_TypeError, "start_response: a header must be a (name, value) tuple, not %R", item);
+      PyErr_Format(PyExc_TypeError,
+                   "start_response: a header must be a (name, value) tuple, not %R", item);
       return false;
     }
     http::Header header;
@@ -120,12 +122,14 @@ void raise_again(PyObject* exc_info) {
 bool may_start(const StartResponseObject& self, PyObject* exc_info) {
   if (exc_info == nullptr || exc_info == Py_None) {
     if (!self.was_called) return true;
-    PyErr_SetString(PyExc_RuntimeError, "start_response was called before: again only with exc_info");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "start_response was called before: again only with exc_info");
     return false;
   }
   if (!PyTuple_Check(exc_info) || PyTuple_GET_SIZE(exc_info) != 3 ||
       !PyExceptionClass_Check(PyTuple_GET_ITEM(exc_info, 0))) {
-    raise(PyExc_TypeError, "start_response: exc_info must be what sys.exc_info() returns", exc_info);
+    raise(PyExc_TypeError, "start_response: exc_info must be what sys.exc_info() returns",
+          exc_info);
     return false;
   }
   if (!self.exchange->head_sent()) return true;
@@ -153,7 +157,8 @@ bool read_arguments(PyObject* const* arguments, std::size_t flags, PyObject* nam
   const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
   constexpr const char* known[] = {"status", "headers", "exc_info"};
   if (positional > 3) {
-    PyErr_Format(PyExc_TypeError, "start_response takes 2 or 3 arguments, not %zd", positional + named);
+    PyErr_Format(PyExc_TypeError, "start_response takes 2 or 3 arguments, not %zd",
+                 positional + named);
     return false;
   }
   for (Py_ssize_t i = 0; i < positional; ++i) values[i] = arguments[i];
@@ -202,17 +207,16 @@ void deallocate(PyObject* object) {
 }
 
 PyTypeObject* start_response_type() {
-  static PyMemberDef members[] = {
-      {"__vectorcalloffset__", T_PYSSIZET, offsetof(StartResponseObject, vectorcall), READONLY, nullptr},
-      {nullptr, 0, 0, 0, nullptr}};
+  static PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET,
+                                   offsetof(StartResponseObject, vectorcall), READONLY, nullptr},
+                                  {nullptr, 0, 0, 0, nullptr}};
   static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
                                 {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                                 {Py_tp_members, members},
                                 {0, nullptr}};
-  static PyType_Spec spec{"green.start_response", sizeof(StartResponseObject), 0,
-                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
-                              Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                          slots};
+  static PyType_Spec spec{
+      "green.start_response", sizeof(StartResponseObject), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   // One interpreter a process, which outlives every request: the reference is never given up.
   static PyTypeObject* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return type;
@@ -246,7 +250,8 @@ bool check_body_part(PyObject* start_response, PyObject* part, std::string_view&
     return false;
   }
   if (!StartResponse::was_called(start_response)) {
-    PyErr_SetString(PyExc_RuntimeError, "the application sent a body before it called start_response");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the application sent a body before it called start_response");
     return false;
   }
   data = {PyBytes_AS_STRING(part), static_cast<std::size_t>(PyBytes_GET_SIZE(part))};

@@ -19,12 +19,12 @@ class StartResponse {
   static void detach(PyObject* start_response);
 };
 
-/// What a part of a body from the application holds. False with a Python exception set: TypeError for
-/// what is not bytes, RuntimeError for no start_response yet.
+/// What a part of a body from the application holds. False with a Python exception set: TypeError
+/// for what is not bytes, RuntimeError for no start_response yet.
 bool check_body_part(PyObject* start_response, PyObject* part, std::string_view& data);
 
-/// Checks and sends it. Also raises ValueError for more than the Content-Length, ConnectionResetError for
-/// a client that is gone.
+/// Checks and sends it. Also raises ValueError for more than the Content-Length,
+/// ConnectionResetError for a client that is gone.
 bool send_body_part(http::Exchange& exchange, PyObject* start_response, PyObject* part);
 
 }  // namespace green::python

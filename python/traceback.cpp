@@ -23,8 +23,7 @@ Raised take_raised() {
 
 std::string text_of(PyObject* unicode) {
   // Surrogates (undecodable file names) have no UTF-8: shown as escapes.
-  const PyRef bytes =
-      PyRef::steal(PyUnicode_AsEncodedString(unicode, "utf-8", "backslashreplace"));
+  const PyRef bytes = PyRef::steal(PyUnicode_AsEncodedString(unicode, "utf-8", "backslashreplace"));
   if (!bytes) {
     PyErr_Clear();
     return {};
@@ -32,11 +31,13 @@ std::string text_of(PyObject* unicode) {
   return {PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get()))};
 }
 
-/// What is left to say where the traceback module itself fails (its own bug, memory, a broken __str__).
+/// What is left to say where the traceback module itself fails (its own bug, memory, a broken
+/// __str__).
 std::string bare_name(const Raised& raised) {
   PyErr_Clear();
   return PyExceptionClass_Check(raised.type.get())
-             ? std::string(PyExceptionClass_Name(raised.type.get())) + " (no traceback: formatting failed)"
+             ? std::string(PyExceptionClass_Name(raised.type.get())) +
+                   " (no traceback: formatting failed)"
              : "an exception of an unknown type";
 }
 
@@ -54,9 +55,10 @@ std::string take_traceback() {
   const Raised raised = take_raised();
   const PyRef module = PyRef::steal(PyImport_ImportModule("traceback"));
   if (!module) return bare_name(raised);
-  const PyRef lines = PyRef::steal(PyObject_CallMethod(
-      module.get(), "format_exception", "OOO", raised.type.get(),
-      raised.value ? raised.value.get() : Py_None, raised.traceback ? raised.traceback.get() : Py_None));
+  const PyRef lines =
+      PyRef::steal(PyObject_CallMethod(module.get(), "format_exception", "OOO", raised.type.get(),
+                                       raised.value ? raised.value.get() : Py_None,
+                                       raised.traceback ? raised.traceback.get() : Py_None));
   std::string text = lines ? joined(lines) : std::string();
   return text.empty() ? bare_name(raised) : text;
 }
@@ -66,9 +68,9 @@ std::string take_exception_line() {
   const Raised raised = take_raised();
   const PyRef module = PyRef::steal(PyImport_ImportModule("traceback"));
   if (!module) return bare_name(raised);
-  const PyRef lines =
-      PyRef::steal(PyObject_CallMethod(module.get(), "format_exception_only", "OO", raised.type.get(),
-                                       raised.value ? raised.value.get() : Py_None));
+  const PyRef lines = PyRef::steal(
+      PyObject_CallMethod(module.get(), "format_exception_only", "OO", raised.type.get(),
+                          raised.value ? raised.value.get() : Py_None));
   std::string text = lines ? joined(lines) : std::string();
   while (text.ends_with('\n')) text.pop_back();
   return text.empty() ? bare_name(raised) : text;

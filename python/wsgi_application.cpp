@@ -14,7 +14,9 @@ namespace {
 constexpr std::size_t logged_target_size = 1024;
 
 /// Sequences whose items can be had without an iterator, and that have no close().
-bool is_list_or_tuple(PyObject* object) { return PyList_CheckExact(object) || PyTuple_CheckExact(object); }
+bool is_list_or_tuple(PyObject* object) {
+  return PyList_CheckExact(object) || PyTuple_CheckExact(object);
+}
 
 }  // namespace
 
@@ -29,7 +31,8 @@ WsgiApplication::WsgiApplication(PyRef application, bool multiprocess, std::stri
 void WsgiApplication::call(http::Exchange& exchange) {
   const PyRef input = WsgiInput::create(*exchange.request().body);
   const PyRef start_response = StartResponse::create(exchange);
-  const PyRef environ = input && start_response ? environ_.build(exchange.request(), input.get()) : PyRef();
+  const PyRef environ =
+      input && start_response ? environ_.build(exchange.request(), input.get()) : PyRef();
   Call call{.exchange = exchange, .start_response = start_response.get()};
   const Outcome outcome = call_application(call, environ.get());
   if (outcome == Outcome::failed) report(exchange.request(), "the application failed");
@@ -61,7 +64,8 @@ WsgiApplication::Outcome WsgiApplication::call_application(Call& call, PyObject*
 WsgiApplication::Outcome WsgiApplication::send_body(Call& call) {
   const Outcome outcome = is_list_or_tuple(call.result.get()) ? send_items(call) : send_parts(call);
   if (outcome == Outcome::answered && !StartResponse::was_called(call.start_response)) {
-    PyErr_SetString(PyExc_RuntimeError, "the application returned without a call of start_response");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the application returned without a call of start_response");
     return Outcome::failed;
   }
   return outcome;
@@ -85,7 +89,8 @@ WsgiApplication::Outcome WsgiApplication::send_parts(Call& call) {
   PyObject* iterable = call.result.get();
   // A str or bytes is iterable too, but by characters: surely not what was meant.
   if (PyUnicode_Check(iterable) || PyBytes_Check(iterable)) {
-    PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, such as [body], not %s",
+    PyErr_Format(PyExc_TypeError,
+                 "the application must return an iterable of bytes, such as [body], not %s",
                  Py_TYPE(iterable)->tp_name);
     return Outcome::failed;
   }

@@ -16,8 +16,8 @@ class WsgiApplication final : public http::Application {
   /// Throws pybind11::error_already_set.
   WsgiApplication(PyRef application, bool multiprocess, std::string& last_traceback);
 
-  /// Answers before it returns. What the application raises (SystemExit and KeyboardInterrupt too: one
-  /// request must not end a worker) is logged, and answered by 500 where nothing was sent yet.
+  /// Answers before it returns. What the application raises (SystemExit and KeyboardInterrupt too:
+  /// one request must not end a worker) is logged, and answered by 500 where nothing was sent yet.
   void call(http::Exchange& exchange) override;
 
  private:

@@ -82,10 +82,10 @@ std::pair<std::string_view, std::string_view> split_host(std::string_view host) 
 }  // namespace
 
 WsgiEnviron::WsgiEnviron(bool multiprocess)
-    : keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),   interned("QUERY_STRING"),
+    : keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),       interned("QUERY_STRING"),
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
-            interned("SERVER_PORT"),    interned("REMOTE_ADDR"), interned("REMOTE_PORT"),
-            interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"), interned("wsgi.input")},
+            interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
+            interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input")},
       http_1_0_(interned("HTTP/1.0")),
       http_1_1_(interned("HTTP/1.1")) {
   py::dict base;
@@ -127,7 +127,8 @@ bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request)
   std::string_view name = ends.local_address;
   std::string_view port = ends.local_port;
   if (port.empty()) {
-    // A unix socket has neither, and PEP 3333 requires both: what the client called us is the best left.
+    // A unix socket has neither, and PEP 3333 requires both: what the client called us is the best
+    // left.
     std::tie(name, port) = split_host(header_value(request, "host"));
     if (name.empty()) name = "localhost";
     if (port.empty()) port = "80";
@@ -154,9 +155,11 @@ bool WsgiEnviron::add_headers(PyObject* environ, const http::Request& request) {
   if (!has_body) return true;
   // The body was read whole, so its length is known however it was framed.
   std::array<char, 24> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), request.body->size());
-  return set_text(environ, keys_.content_length,
-                  std::string_view(digits.data(), static_cast<std::size_t>(end.ptr - digits.data())));
+  const auto end =
+      std::to_chars(digits.data(), digits.data() + digits.size(), request.body->size());
+  return set_text(
+      environ, keys_.content_length,
+      std::string_view(digits.data(), static_cast<std::size_t>(end.ptr - digits.data())));
 }
 
 bool WsgiEnviron::add_header(PyObject* environ, PyObject* key, std::string_view value) {
@@ -178,8 +181,7 @@ PyObject* WsgiEnviron::key_of(std::string_view name) {
   std::string key = "HTTP_";
   for (const char c : name)
     key += c == '-' ? '_' : (c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c);
-  PyObject* text =
-      PyUnicode_DecodeLatin1(key.data(), static_cast<Py_ssize_t>(key.size()), nullptr);
+  PyObject* text = PyUnicode_DecodeLatin1(key.data(), static_cast<Py_ssize_t>(key.size()), nullptr);
   if (text == nullptr) return nullptr;
   if (header_keys_.size() >= maximum_cached_names) {
     uncached_key_ = PyRef::steal(text);

@@ -20,19 +20,22 @@ class WsgiEnviron {
 
  private:
   struct Keys {
-    PyRef request_method, path_info, query_string, raw_uri, server_protocol, server_name, server_port,
-        remote_addr, remote_port, content_type, content_length, wsgi_input;
+    PyRef request_method, path_info, query_string, raw_uri, server_protocol, server_name,
+        server_port, remote_addr, remote_port, content_type, content_length, wsgi_input;
   };
   struct TextHash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>{}(text);
+    }
   };
 
   bool add_request_line(PyObject* environ, const http::Request& request);
   bool add_endpoints(PyObject* environ, const http::Request& request);
   bool add_headers(PyObject* environ, const http::Request& request);
   bool add_header(PyObject* environ, PyObject* key, std::string_view value);
-  /// The environ key of a header as received ("X-Thing" → HTTP_X_THING), borrowed; null on an error.
+  /// The environ key of a header as received ("X-Thing" → HTTP_X_THING), borrowed; null on an
+  /// error.
   PyObject* key_of(std::string_view name);
 
   Keys keys_;

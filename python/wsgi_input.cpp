@@ -6,13 +6,11 @@
 #include <span>
 #include <string>
 
-
 namespace green::python {
 namespace {
 
 struct WsgiInputObject {
-  PyObject_HEAD
-  const http::Body* body;  ///< null once detached
+  PyObject_HEAD const http::Body* body;  ///< null once detached
   std::uint64_t offset;
 };
 
@@ -78,7 +76,8 @@ std::optional<std::uint64_t> line_size(const WsgiInputObject& self, std::uint64_
   std::array<char, 8192> window;
   std::uint64_t size = 0;
   while (size < limit) {
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), limit - size));
+    const auto wanted =
+        static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), limit - size));
     const auto got = body.read(self.offset + size, std::span(window.data(), wanted));
     if (!got) {
       PyErr_Format(PyExc_OSError, "reading the request's body: %s", got.error().message().c_str());

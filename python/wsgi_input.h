@@ -8,8 +8,8 @@ namespace green::python {
 
 class WsgiInput {
  public:
-  /// An object with read, readline, readlines and iteration. Empty, with a Python exception set, when
-  /// out of memory.
+  /// An object with read, readline, readlines and iteration. Empty, with a Python exception set,
+  /// when out of memory.
   static PyRef create(const http::Body& body);
   /// The request is over: from here on, reads raise ValueError, as on a closed file.
   static void detach(PyObject* input);

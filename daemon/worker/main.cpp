@@ -1,5 +1,5 @@
-// green-worker: the process that holds Python. greend starts it as a site's zygote, with its channel at
-// descriptor 3 (common/worker_spec.h); the zygote forks the workers.
+// green-worker: the process that holds Python. greend starts it as a site's zygote, with its
+// channel at descriptor 3 (common/worker_spec.h); the zygote forks the workers.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,8 +28,8 @@ bool is_channel(int fd) {
 
 /// greend takes them out too; application code must not speak for the service.
 void drop_service_variables() {
-  for (const char* name : {"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC",
-                           "WATCHDOG_PID", "MAINPID", "FDSTORE"})
+  for (const char* name : {"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID",
+                           "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "FDSTORE"})
     ::unsetenv(name);
 }
 
@@ -70,7 +70,8 @@ int main(int argc, char** argv) {
   }
   if (argc < 2 || !is_channel(worker_channel_fd)) {
     std::fputs(
-        "green-worker: greend starts this program for each site; it does nothing by hand. See greend(8).\n",
+        "green-worker: greend starts this program for each site; it does nothing by hand. See "
+        "greend(8).\n",
         stderr);
     return exit_usage;
   }

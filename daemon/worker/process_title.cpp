@@ -17,7 +17,8 @@ struct Area {
 };
 Area area;
 
-/// The environment in memory of its own, for as long as the process lives (getenv hands out pointers).
+/// The environment in memory of its own, for as long as the process lives (getenv hands out
+/// pointers).
 void move_environment() {
   auto* copies = new std::vector<std::string>;
   auto* pointers = new std::vector<char*>;

@@ -5,8 +5,8 @@
 
 namespace green::worker {
 
-/// Remembers where the kernel reads the command line. Moves the environment out of the way to make room:
-/// call first in main(). /proc/PID/environ is blank from then on.
+/// Remembers where the kernel reads the command line. Moves the environment out of the way to make
+/// room: call first in main(). /proc/PID/environ is blank from then on.
 void prepare_process_title(int argc, char** argv);
 
 /// Truncated to the room there is. Without prepare_process_title(): the thread's short name alone.

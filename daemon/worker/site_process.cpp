@@ -14,9 +14,10 @@ Result<SiteProcess> SiteProcess::receive(ReceivedMessage received, Fd& extra) {
   if (received.message.type != MessageType::spec)
     return fail(ErrorCode::protocol, "the first message on the channel is not a spec");
   if (spec.protocol_version != worker_protocol_version)
-    return fail(ErrorCode::protocol,
-                fmt::format("green-worker speaks protocol {}, greend {}: they are of different versions",
-                            worker_protocol_version, spec.protocol_version));
+    return fail(
+        ErrorCode::protocol,
+        fmt::format("green-worker speaks protocol {}, greend {}: they are of different versions",
+                    worker_protocol_version, spec.protocol_version));
   const std::size_t expected = spec_listeners + spec.listener_count;
   auto& descriptors = received.descriptors;
   if (descriptors.size() != expected && descriptors.size() != expected + 1)
@@ -33,14 +34,14 @@ Result<SiteProcess> SiteProcess::receive(ReceivedMessage received, Fd& extra) {
   if (!settings) return fail(std::move(settings.error()).context("the settings of the spec"));
   auto scoreboard = Scoreboard::map(std::move(descriptors[spec_scoreboard]), spec.slot_count);
   if (!scoreboard) return fail(std::move(scoreboard.error()));
-  auto streams = StandardStreams::keep();
-  if (!streams) return fail(std::move(streams.error()));
+  auto low_descriptors = LowDescriptors::keep();
+  if (!low_descriptors) return fail(std::move(low_descriptors.error()));
   SiteProcess process{.site = {spec.site.data(), ::strnlen(spec.site.data(), spec.site.size())},
                       .generation = spec.generation,
                       .settings = std::move(*settings),
                       .scoreboard = std::move(*scoreboard),
                       .listeners = {},
-                      .streams = std::move(*streams)};
+                      .low_descriptors = std::move(*low_descriptors)};
   for (std::size_t i = spec_listeners; i < expected; ++i)
     process.listeners.push_back(std::move(descriptors[i]));
   if (descriptors.size() > expected) extra = std::move(descriptors[expected]);
@@ -52,7 +53,8 @@ LogLevel SiteProcess::maximum_log_level() const {
 }
 
 std::string SiteProcess::title() const {
-  return fmt::format("green-worker: {} generation {}", site.empty() ? settings.app : site, generation);
+  return fmt::format("green-worker: {} generation {}", site.empty() ? settings.app : site,
+                     generation);
 }
 
 Result<void> send_with_text(int channel, Message message, std::string_view text) {

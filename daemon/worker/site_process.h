@@ -12,7 +12,7 @@
 #include "common/settings.h"
 #include "common/worker_channel.h"
 #include "common/worker_spec.h"
-#include "daemon/worker/standard_streams.h"
+#include "daemon/worker/low_descriptors.h"
 #include "python/runtime.h"
 
 namespace green::worker {
@@ -23,11 +23,11 @@ struct SiteProcess {
   Settings settings;
   Scoreboard scoreboard;
   std::vector<Fd> listeners;
-  StandardStreams streams;
+  LowDescriptors low_descriptors;
   std::unique_ptr<python::Runtime> runtime{};
 
-  /// Of a `spec` message; every descriptor it keeps is a high one. `extra`: a descriptor that follows the
-  /// listeners, if one does.
+  /// Of a `spec` message; every descriptor it keeps is a high one. `extra`: a descriptor that
+  /// follows the listeners, if one does.
   static Result<SiteProcess> receive(ReceivedMessage received, Fd& extra);
 
   LogLevel maximum_log_level() const;

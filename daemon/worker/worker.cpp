@@ -49,7 +49,7 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
   if (imports) loaded = process_.runtime->load_application();
   if (loaded) {
     // Last: the import may have set handlers of its own.
-    process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.streams.error());
+    process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.low_descriptors.error());
     auto application = process_.runtime->make_application(process_.settings.workers > 1);
     if (application)
       application_ = std::move(*application);
@@ -57,7 +57,8 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
       loaded = std::unexpected(application.error());
   }
   if (!loaded)
-    if (auto sent = send_failure(channel_.get(), MessageType::start_failed, slot_, loaded.error()); !sent)
+    if (auto sent = send_failure(channel_.get(), MessageType::start_failed, slot_, loaded.error());
+        !sent)
       log_error("{}: {}", sent.error().message(), loaded.error().text);
   return loaded;
 }
@@ -71,6 +72,8 @@ Result<void> Worker::serve() {
 }
 
 Result<void> Worker::set_up() {
+  process_.low_descriptors.restore_streams();
+  process_.low_descriptors.occupy();
   auto reactor = http::Reactor::create();
   if (!reactor) return fail(std::move(reactor.error()));
   reactor_ = std::move(*reactor);
@@ -162,10 +165,11 @@ void Worker::update_accepting() {
   if (state_ != State::serving) return;
   if (!accepting_ && meter_.may_accept()) {
     accepting_ = true;
-    if (auto started = server_->start_accepting(); !started) reactor_->fail(std::move(started.error()));
+    if (auto started = server_->start_accepting(); !started)
+      reactor_->fail(std::move(started.error()));
   } else if (accepting_ && !meter_.may_accept()) {
-    // Another generation serves: what waits in the sockets is for it. greend's drain is on its way, and
-    // without this the loop would spin on listeners it may not take from.
+    // Another generation serves: what waits in the sockets is for it. greend's drain is on its way,
+    // and without this the loop would spin on listeners it may not take from.
     start_drain();
   }
 }
@@ -176,7 +180,8 @@ void Worker::on_turn(std::uint64_t now_usec) {
   if (now_usec < next_repair_usec_) return;
   next_repair_usec_ = now_usec + repair_interval_usec;
   restore_signal_handlers();
-  process_.streams.restore();
+  process_.low_descriptors.restore_streams();
+  process_.low_descriptors.occupy();
 }
 
 void Worker::send(const Message& message, std::string_view text) {

@@ -1,7 +1,8 @@
-// A worker: one loop that accepts, calls the application and replies, until greend says drain, SIGTERM
-// comes, or the channel closes. Main thread of a process that a zygote forked.
+// A worker: one loop that accepts, calls the application and replies, until greend says drain,
+// SIGTERM comes, or the channel closes. Main thread of a process that a zygote forked.
 //
-//   starting ──ready sent──▶ ready ──serve──▶ serving ──drain, SIGTERM, channel closed──▶ draining ──▶ exit 0
+//   starting ──ready sent──▶ ready ──serve──▶ serving ──drain, SIGTERM, channel closed──▶ draining
+//   ──▶ exit 0
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@
 
 namespace green::worker {
 
-/// The whole life of a worker; returns its exit status. `imports`: the application is not loaded yet.
+/// The whole life of a worker; returns its exit status. `imports`: the application is not loaded
+/// yet.
 int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool imports);
 
 class Worker {

@@ -1,5 +1,5 @@
-// WorkerMeter: what a worker's server does, written to its scoreboard slot, and whether it may accept.
-// Loop thread, the slot's only writer: plain stores suffice.
+// WorkerMeter: what a worker's server does, written to its scoreboard slot, and whether it may
+// accept. Loop thread, the slot's only writer: plain stores suffice.
 #pragma once
 
 #include "common/scoreboard.h"

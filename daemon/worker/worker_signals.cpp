@@ -67,7 +67,8 @@ void restore_signal_handlers() {
     if (is_default_or_ignored(number)) set_handler(number, on_terminal_signal);
   struct sigaction action{};
   ::sigaction(SIGPIPE, nullptr, &action);
-  if ((action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
+  if ((action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_DFL)
+    ::signal(SIGPIPE, SIG_IGN);
 }
 
 void exit_after(unsigned seconds, int status) {

@@ -7,14 +7,15 @@
 namespace green::worker {
 
 /// In a zygote, inherited by its workers: what a terminal sends to the whole process group (SIGINT,
-/// SIGQUIT, SIGHUP) is greend's to decide on, so it does nothing here. By handlers, not by SIG_IGN, which
-/// the application's sub-processes would inherit. SIGPIPE and SIGXFSZ are ignored as in any Python.
+/// SIGQUIT, SIGHUP) is greend's to decide on, so it does nothing here. By handlers, not by SIG_IGN,
+/// which the application's sub-processes would inherit. SIGPIPE and SIGXFSZ are ignored as in any
+/// Python.
 void ignore_terminal_signals();
 
 /// In a worker, after the import: SIGTERM makes the returned descriptor readable.
 Result<Fd> watch_sigterm();
-/// The application may have set handlers of its own since: ours are put back where theirs would end the
-/// worker or keep it from draining.
+/// The application may have set handlers of its own since: ours are put back where theirs would end
+/// the worker or keep it from draining.
 void restore_signal_handlers();
 
 /// Bounds what follows: after `seconds` the process exits with `status`, whatever it is doing.

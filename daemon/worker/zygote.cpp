@@ -45,7 +45,7 @@ int Zygote::run() {
     log_error("{}", failure.text);
     if (auto sent = send_failure(channel_.get(), MessageType::import_failed, 0, failure); !sent)
       log_debug("{}", sent.error().message());
-    return exit_failure;
+    return exit_config;
   }
   process_.emplace(std::move(*received));
   log_open({.identifier = "green-worker",
@@ -54,7 +54,8 @@ int Zygote::run() {
            process_->maximum_log_level());
   set_process_title(process_->title() + " zygote");
   if (auto loaded = load(); !loaded) {
-    if (auto sent = send_failure(channel_.get(), MessageType::import_failed, 0, loaded.error()); !sent)
+    if (auto sent = send_failure(channel_.get(), MessageType::import_failed, 0, loaded.error());
+        !sent)
       log_error("{}: {}", sent.error().message(), loaded.error().text);
     return exit_status_of(loaded.error());
   }
@@ -71,7 +72,8 @@ int Zygote::run() {
 Result<SiteProcess> Zygote::receive_spec() {
   auto received = receive_message(spec_channel_ ? spec_channel_.get() : channel_.get());
   if (!received) return fail(std::move(received.error()));
-  if (!*received) return fail(ErrorCode::unavailable, "greend closed the channel before it sent a spec");
+  if (!*received)
+    return fail(ErrorCode::unavailable, "greend closed the channel before it sent a spec");
   Fd warning;
   auto process = SiteProcess::receive(std::move(**received), warning);
   if (!process) return process;
@@ -89,20 +91,23 @@ std::expected<void, LoadFailure> Zygote::load() {
   auto runtime = python::Runtime::create(process_->settings);
   if (!runtime) return std::unexpected(runtime.error());
   process_->runtime = std::move(*runtime);
-  process_->runtime->enable_stack_dumps(worker_dump_signal(), process_->streams.error());
+  process_->runtime->enable_stack_dumps(worker_dump_signal(), process_->low_descriptors.error());
   if (import_in_ == ImportIn::workers) return {};
   if (auto loaded = process_->runtime->load_application(); !loaded) return loaded;
   const auto hazards = process_->runtime->fork_hazards();
   if (hazards.empty()) return {};
   const std::string named = fmt::format("{}", fmt::join(hazards, ", "));
   if (process_->settings.preload == "on") {
-    warning_ = fmt::format("the import left {}, which workers forked from it don't get or share; "
-                           "preload = \"on\" forks all the same", named);
+    warning_ = fmt::format(
+        "the import left {}, which workers forked from it don't get or share; "
+        "preload = \"on\" forks all the same",
+        named);
     return {};
   }
-  const auto respawned = respawn(fmt::format(
-      "the import left {}, which does not survive a fork: each worker imports the application for itself",
-      named));
+  const auto respawned =
+      respawn(fmt::format("the import left {}, which does not survive a fork: each worker imports "
+                          "the application for itself",
+                          named));
   return std::unexpected(LoadFailure{StartFailure::application, respawned.error().message()});
 }
 
@@ -115,10 +120,13 @@ Result<void> Zygote::respawn(const std::string& warning) {
   if (!reading) return fail(std::move(reading.error()));
   if (auto stashed = stash_spec(writing.get(), warning); !stashed) return stashed;
   ::umask(original_.umask);
-  if (::fchdir(original_.working_folder.get()) < 0) return fail_errno("going back to the working folder");
-  process_->streams.restore();
-  // dup2 clears close-on-exec on these two; everything else goes, the application's sockets included.
-  if (::dup2(channel_.get(), worker_channel_fd) < 0 || ::dup2(reading->get(), respawn_spec_fd) < 0 ||
+  if (::fchdir(original_.working_folder.get()) < 0)
+    return fail_errno("going back to the working folder");
+  process_->low_descriptors.restore_streams();
+  // dup2 clears close-on-exec on these two; everything else goes, the application's sockets
+  // included.
+  if (::dup2(channel_.get(), worker_channel_fd) < 0 ||
+      ::dup2(reading->get(), respawn_spec_fd) < 0 ||
       ::close_range(respawn_spec_fd + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
     return fail_errno("preparing to start anew");
   original_.arguments.emplace_back(respawn_argument);
@@ -183,7 +191,8 @@ std::optional<int> Zygote::fork_worker(std::uint32_t slot, Fd worker_channel) {
     answer.code = pid.error().errno_value();
   }
   // A failure means that greend is gone: the next read says so.
-  if (auto sent = send_message(channel_.get(), answer); !sent) log_debug("{}", sent.error().message());
+  if (auto sent = send_message(channel_.get(), answer); !sent)
+    log_debug("{}", sent.error().message());
   return std::nullopt;
 }
 
@@ -213,8 +222,8 @@ Result<pid_t> Zygote::fork_twice() {
   ssize_t size = 0;
   do size = ::read(reading.get(), &report, sizeof report);
   while (size < 0 && errno == EINTR);
-  // Only when it has ended is the worker greend's child. (ECHILD: the application ignores SIGCHLD, and
-  // the wait ended as the child did.)
+  // Only when it has ended is the worker greend's child. (ECHILD: the application ignores SIGCHLD,
+  // and the wait ended as the child did.)
   while (::waitpid(intermediate, nullptr, 0) < 0 && errno == EINTR) {
   }
   if (size != sizeof report) return fail(Error::from_errno("fork", EPIPE));

@@ -1,12 +1,12 @@
 // The zygote: starts the interpreter, imports the application, and then only forks workers, one a
-// fork_worker message. Main thread of a green-worker process; in each worker it forks, run() goes on as
-// that worker.
+// fork_worker message. Main thread of a green-worker process; in each worker it forks, run() goes
+// on as that worker.
 //
-// preload = "auto" and an import that left threads or connections: forking from here would copy locks
-// that nobody will release, and two workers would share one connection. The process then executes itself
-// again, which no thread or descriptor survives, keeps its pid and its channel, and as a fresh zygote
-// imports nothing: each worker imports for itself. The spec waits for the new program in the buffer of a
-// socket pair, so that it reads it as it would from greend.
+// preload = "auto" and an import that left threads or connections: forking from here would copy
+// locks that nobody will release, and two workers would share one connection. The process then
+// executes itself again, which no thread or descriptor survives, keeps its pid and its channel, and
+// as a fresh zygote imports nothing: each worker imports for itself. The spec waits for the new
+// program in the buffer of a socket pair, so that it reads it as it would from greend.
 #pragma once
 
 #include <optional>

@@ -17,18 +17,18 @@ LoadFailure failure_of(const std::string& app) {
   return loaded ? LoadFailure{} : loaded.error();
 }
 
-#define EXPECT_CONFIGURATION(failure, matcher)                    \
-  do {                                                            \
-    const LoadFailure seen = (failure);                           \
+#define EXPECT_CONFIGURATION(failure, matcher)                      \
+  do {                                                              \
+    const LoadFailure seen = (failure);                             \
     EXPECT_EQ(seen.kind, StartFailure::configuration) << seen.text; \
-    EXPECT_THAT(seen.text, AllOf(matcher, Not(HasSubstr("\n"))));  \
+    EXPECT_THAT(seen.text, AllOf(matcher, Not(HasSubstr("\n"))));   \
   } while (false)
 
-#define EXPECT_APPLICATION(failure, matcher)                    \
-  do {                                                          \
-    const LoadFailure seen = (failure);                         \
+#define EXPECT_APPLICATION(failure, matcher)                      \
+  do {                                                            \
+    const LoadFailure seen = (failure);                           \
     EXPECT_EQ(seen.kind, StartFailure::application) << seen.text; \
-    EXPECT_THAT(seen.text, matcher);                            \
+    EXPECT_THAT(seen.text, matcher);                              \
   } while (false)
 
 TEST(AppName, ReadsModuleAttributesAndFactory) {
@@ -44,8 +44,8 @@ TEST(AppName, ReadsModuleAttributesAndFactory) {
 }
 
 TEST(AppName, RefusesWhatIsNoNameAndQuotesIt) {
-  for (const char* text : {"", ":", "a:", ":a", "a b", "a:b c", "a..b", "a:b.", "a:f(1)", "a:()", "1a", "a/b.py:app",
-                           "a:b:c"}) {
+  for (const char* text : {"", ":", "a:", ":a", "a b", "a:b c", "a..b", "a:b.", "a:f(1)", "a:()",
+                           "1a", "a/b.py:app", "a:b:c"}) {
     const auto name = parse_app_name(text);
     ASSERT_FALSE(name) << text;
     EXPECT_THAT(name.error(), HasSubstr(std::string("app = ") + text + ":"));
@@ -60,7 +60,8 @@ site = Site()
 def make(): return site.app
 def application(environ, start_response): pass
 )");
-  for (const char* app : {"good_app:site.app", "good_app:make()", "good_app:application", "good_app"}) {
+  for (const char* app :
+       {"good_app:site.app", "good_app:make()", "good_app:application", "good_app"}) {
     auto loaded = load_application(app);
     ASSERT_TRUE(loaded) << loaded.error().text;
     EXPECT_EQ(PyCallable_Check(loaded->get()), 1);
@@ -88,8 +89,8 @@ TEST(AppLoader, NamesAMissingModuleAndTheNearestOne) {
 TEST(AppLoader, NamesAMissingSubmodule) {
   write_module("pack/__init__.py", "");
   write_module("pack/wsgi.py", "app = print\n");
-  EXPECT_CONFIGURATION(failure_of("pack.wsgy:app"),
-                       AllOf(HasSubstr("no module named 'pack.wsgy'"), HasSubstr("did you mean 'wsgi'")));
+  EXPECT_CONFIGURATION(failure_of("pack.wsgy:app"), AllOf(HasSubstr("no module named 'pack.wsgy'"),
+                                                          HasSubstr("did you mean 'wsgi'")));
 }
 
 TEST(AppLoader, NamesAMissingAttributeAndTheNearestOne) {
@@ -107,14 +108,16 @@ TEST(AppLoader, SaysWhatIsNotCallable) {
 
 TEST(AppLoader, GivesTheTracebackOfAnImportThatFails) {
   write_module("broken.py", "def helper():\n    return 1 / 0\nhelper()\n");
-  EXPECT_APPLICATION(failure_of("broken:app"),
-                     AllOf(HasSubstr("Traceback (most recent call last)"), HasSubstr("broken.py\", line 2"),
-                           HasSubstr("ZeroDivisionError: division by zero")));
+  EXPECT_APPLICATION(
+      failure_of("broken:app"),
+      AllOf(HasSubstr("Traceback (most recent call last)"), HasSubstr("broken.py\", line 2"),
+            HasSubstr("ZeroDivisionError: division by zero")));
 }
 
 TEST(AppLoader, TakesAModuleThatTheApplicationLacksForTheApplicationsFailure) {
   write_module("needs.py", "import a_module_that_is_not_there\n");
-  EXPECT_APPLICATION(failure_of("needs:app"), HasSubstr("No module named 'a_module_that_is_not_there'"));
+  EXPECT_APPLICATION(failure_of("needs:app"),
+                     HasSubstr("No module named 'a_module_that_is_not_there'"));
 }
 
 TEST(AppLoader, GivesTheTracebackOfASyntaxError) {
@@ -142,8 +145,9 @@ try:
 except OSError as error:
     raise RuntimeError('bad \udcff') from error
 )");
-  EXPECT_APPLICATION(failure_of("chained:app"),
-                     AllOf(HasSubstr("FileNotFoundError"), HasSubstr("direct cause"), HasSubstr("\\udcff")));
+  EXPECT_APPLICATION(
+      failure_of("chained:app"),
+      AllOf(HasSubstr("FileNotFoundError"), HasSubstr("direct cause"), HasSubstr("\\udcff")));
 }
 
 TEST(AppLoader, SurvivesAnExceptionThatCantBePrinted) {

@@ -42,11 +42,13 @@ datagram.connect(listener.getsockname())
 )");
   EXPECT_THAT(find_fork_hazards(known), IsEmpty());
   auto connected = run_python("import socket\n");
-  connected["client"] = connected["socket"].attr("create_connection")(names["listener"].attr("getsockname")());
+  connected["client"] =
+      connected["socket"].attr("create_connection")(names["listener"].attr("getsockname")());
   const auto port = names["listener"].attr("getsockname")().cast<pybind11::tuple>()[1].cast<int>();
   EXPECT_THAT(find_fork_hazards(known),
               ElementsAre(StartsWith("socket 127.0.0.1:" + std::to_string(port) + " (fd ")));
-  EXPECT_THAT(find_fork_hazards(open_sockets()), IsEmpty()) << "what was there before is not the import's";
+  EXPECT_THAT(find_fork_hazards(open_sockets()), IsEmpty())
+      << "what was there before is not the import's";
 }
 
 TEST(ForkHazards, NameThePathOfAUnixConnectionAndAnUnnamedPair) {
@@ -58,10 +60,12 @@ listener.listen()
 client = socket.socket(socket.AF_UNIX)
 client.connect(path)
 )");
-  EXPECT_THAT(find_fork_hazards(known), ElementsAre(StartsWith("socket " + site_folder().string() + "/db.sock (fd ")));
+  EXPECT_THAT(find_fork_hazards(known),
+              ElementsAre(StartsWith("socket " + site_folder().string() + "/db.sock (fd ")));
   names["client"].attr("close")();
   const auto pair = run_python("import socket\na, b = socket.socketpair()\n");
-  EXPECT_THAT(find_fork_hazards(known), ElementsAre(StartsWith("socket of an unnamed pair"), StartsWith("socket of an unnamed pair")));
+  EXPECT_THAT(find_fork_hazards(known), ElementsAre(StartsWith("socket of an unnamed pair"),
+                                                    StartsWith("socket of an unnamed pair")));
 }
 
 }  // namespace

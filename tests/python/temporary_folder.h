@@ -15,7 +15,8 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "green-test-XXXXXX").string();
-    path_ = ::mkdtemp(name.data()) == nullptr ? std::filesystem::path() : std::filesystem::path(name);
+    path_ =
+        ::mkdtemp(name.data()) == nullptr ? std::filesystem::path() : std::filesystem::path(name);
     EXPECT_FALSE(path_.empty()) << "mkdtemp failed";
   }
   TemporaryFolder(const TemporaryFolder&) = delete;

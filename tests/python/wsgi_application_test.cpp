@@ -43,15 +43,15 @@ class Site {
 };
 
 /// Calls the site once; the reply must be a failure that the log explains by `matcher`.
-#define EXPECT_FAILS(code, matcher)       \
-  do {                                    \
-    Site failing(code);                   \
-    RecordedExchange failed("/some?q");   \
-    failing.call(failed);                 \
-    EXPECT_EQ(failed.aborts, 1);          \
-    EXPECT_THAT(failing.logged, matcher); \
+#define EXPECT_FAILS(code, matcher)                        \
+  do {                                                     \
+    Site failing(code);                                    \
+    RecordedExchange failed("/some?q");                    \
+    failing.call(failed);                                  \
+    EXPECT_EQ(failed.aborts, 1);                           \
+    EXPECT_THAT(failing.logged, matcher);                  \
     EXPECT_THAT(failing.logged, HasSubstr("GET /some?q")); \
-    EXPECT_THAT(failing.traceback, matcher); \
+    EXPECT_THAT(failing.traceback, matcher);               \
   } while (false)
 
 TEST(WsgiApplication, SendsStatusHeadersAndBody) {
@@ -140,8 +140,10 @@ TEST(WsgiApplication, ExplainsWrongStatuses) {
 
 TEST(WsgiApplication, ExplainsWrongHeaders) {
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', {'a': 'b'})\n", HasSubstr("headers must be a list"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a',)])\n", HasSubstr("must be a (name, value) tuple"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a', 1)])\n", HasSubstr("value must be a str, not int"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a',)])\n",
+               HasSubstr("must be a (name, value) tuple"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a', 1)])\n",
+               HasSubstr("value must be a str, not int"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [(b'a', 'b')])\n", HasSubstr("name must be a str"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a', '\\u20ac')])\n", HasSubstr("outside latin-1"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [('a', 'b\\r\\nSet-Cookie: x')])\n",
@@ -151,20 +153,26 @@ TEST(WsgiApplication, ExplainsWrongHeaders) {
 TEST(WsgiApplication, ExplainsWrongCallsOfStartResponse) {
   EXPECT_FAILS("def app(e, s):\n  s('200 OK')\n", HasSubstr("takes a status and a list"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [], None, 4)\n", HasSubstr("2 or 3 arguments"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [], colour=1)\n", HasSubstr("unexpected argument 'colour'"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [], colour=1)\n",
+               HasSubstr("unexpected argument 'colour'"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [], exc_info='x')\n", HasSubstr("sys.exc_info()"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  s('200 OK', [])\n", HasSubstr("called before"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  s('200 OK', [])\n",
+               HasSubstr("called before"));
   EXPECT_FAILS("def app(e, s):\n  return [b'x']\n", HasSubstr("before it called start_response"));
   EXPECT_FAILS("def app(e, s):\n  return []\n", HasSubstr("without a call of start_response"));
 }
 
 TEST(WsgiApplication, ExplainsWrongBodies) {
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return ['text']\n", HasSubstr("made of bytes, not str"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return 'text'\n", HasSubstr("iterable of bytes"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return b'text'\n", HasSubstr("iterable of bytes"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return ['text']\n",
+               HasSubstr("made of bytes, not str"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return 'text'\n",
+               HasSubstr("iterable of bytes"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return b'text'\n",
+               HasSubstr("iterable of bytes"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  return None\n", HasSubstr("not iterable"));
   EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])('text')\n", HasSubstr("made of bytes, not str"));
-  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  yield 3\n", HasSubstr("made of bytes, not int"));
+  EXPECT_FAILS("def app(e, s):\n  s('200 OK', [])\n  yield 3\n",
+               HasSubstr("made of bytes, not int"));
 }
 
 TEST(WsgiApplication, ReplacesAReplyThatWasNotSentYetWhenGivenExcInfo) {
@@ -290,7 +298,9 @@ def app(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return iter([environ['wsgi.input'].read(), b'x'])
 )");
-  const auto blocks = [] { return py::module_::import("sys").attr("getallocatedblocks")().cast<long>(); };
+  const auto blocks = [] {
+    return py::module_::import("sys").attr("getallocatedblocks")().cast<long>();
+  };
   const auto call_many = [&site](int times) {
     for (int i = 0; i < times; ++i) {
       RecordedExchange exchange("/path%20x");
@@ -328,7 +338,8 @@ TEST(WsgiApplication, ServesAFileThroughTheFileWrapper) {
   Site site(R"(
 def app(environ, start_response):
     start_response('200 OK', [])
-    return environ['wsgi.file_wrapper'](open(')" + (site_folder().path() / "data.bin").string() + R"(', 'rb'))
+    return environ['wsgi.file_wrapper'](open(')" +
+            (site_folder().path() / "data.bin").string() + R"(', 'rb'))
 )");
   RecordedExchange exchange;
   site.call(exchange);

@@ -47,7 +47,8 @@ TEST(WsgiEnviron, HoldsBothEndsOfATcpConnection) {
 
 TEST(WsgiEnviron, NamesTheServerAfterTheHostHeaderOnAUnixSocket) {
   RecordedExchange exchange;
-  exchange.endpoints = {.remote_address = "", .remote_port = "", .local_address = "/run/x.sock", .local_port = ""};
+  exchange.endpoints = {
+      .remote_address = "", .remote_port = "", .local_address = "/run/x.sock", .local_port = ""};
   EXPECT_EQ(text(environ_of(exchange), "SERVER_NAME"), "localhost");
   EXPECT_EQ(text(environ_of(exchange), "SERVER_PORT"), "80");
   exchange.add_header("Host", "[::1]:8080");
@@ -109,7 +110,8 @@ TEST(WsgiEnviron, StartsEachRequestAfresh) {
   first.add_header("X-Only", "1");
   auto a = py::reinterpret_steal<py::dict>(environ.build(first.request(), Py_None).release());
   a["SCRIPT_NAME"] = "/changed";
-  auto b = py::reinterpret_steal<py::dict>(environ.build(RecordedExchange().request(), Py_None).release());
+  auto b = py::reinterpret_steal<py::dict>(
+      environ.build(RecordedExchange().request(), Py_None).release());
   EXPECT_EQ(text(b, "SCRIPT_NAME"), "");
   EXPECT_FALSE(b.contains("HTTP_X_ONLY"));
   EXPECT_FALSE(b["wsgi.multiprocess"].cast<bool>());
@@ -122,7 +124,8 @@ TEST(WsgiEnviron, TakesMoreHeaderNamesThanItRemembers) {
     const std::string name = "X-N" + std::to_string(i);
     RecordedExchange exchange;
     exchange.add_header(name, "v");
-    auto built = py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+    auto built =
+        py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
     ASSERT_EQ(text(built, ("HTTP_X_N" + std::to_string(i)).c_str()), "v");
   }
 }

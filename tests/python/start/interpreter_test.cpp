@@ -50,7 +50,8 @@ std::string evaluate(const Settings& settings, const std::string& expression) {
   return in_child([&] {
     auto runtime = Runtime::create(settings);
     if (!runtime)
-      return (runtime.error().kind == StartFailure::configuration ? "configuration: " : "application: ") +
+      return (runtime.error().kind == StartFailure::configuration ? "configuration: "
+                                                                  : "application: ") +
              runtime.error().text;
     try {
       py::dict names;
@@ -68,7 +69,8 @@ std::string make_venv(const TemporaryFolder& folder) {
   const std::string path = folder.string() + "/venv";
   const std::string command = std::string(TEST_PYTHON) + " -I -m venv --without-pip " + path;
   EXPECT_EQ(std::system(command.c_str()), 0);
-  folder.write("venv/lib/python" + embedded_version() + "/site-packages/only_in_venv.py", "x = 1\n");
+  folder.write("venv/lib/python" + embedded_version() + "/site-packages/only_in_venv.py",
+               "x = 1\n");
   return path;
 }
 
@@ -96,7 +98,8 @@ TEST(Interpreter, TakesAVenvByItsInterpreterAndByATrailingSlash) {
   const std::string venv = make_venv(folder);
   Settings settings;
   settings.python = venv + "/bin/python3";
-  EXPECT_EQ(evaluate(settings, "sys.prefix, sys.executable"), "('" + venv + "', '" + venv + "/bin/python3')");
+  EXPECT_EQ(evaluate(settings, "sys.prefix, sys.executable"),
+            "('" + venv + "', '" + venv + "/bin/python3')");
   settings.python = venv + "/";
   EXPECT_EQ(evaluate(settings, "sys.prefix"), venv);
 }
@@ -119,11 +122,13 @@ TEST(Interpreter, TakesARelativeVenvFromTheStartingFolderNotFromChdir) {
 TEST(Interpreter, SeesSystemPackagesWhereTheVenvSaysSo) {
   const TemporaryFolder folder;
   const std::string venv = make_venv(folder);
-  folder.write("venv/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = true\nversion = " +
-                                      embedded_version() + ".9\n");
+  folder.write("venv/pyvenv.cfg",
+               "home = /usr/bin\ninclude-system-site-packages = true\nversion = " +
+                   embedded_version() + ".9\n");
   Settings settings;
   settings.python = venv;
-  EXPECT_EQ(evaluate(settings, "any('dist-packages' in p for p in sys.path), __import__('only_in_venv').x"),
+  EXPECT_EQ(evaluate(settings,
+                     "any('dist-packages' in p for p in sys.path), __import__('only_in_venv').x"),
             "(True, 1)");
 }
 
@@ -131,8 +136,9 @@ TEST(Interpreter, RunsOnItsOwnStandardLibraryWhateverTheVenvWasMadeWith) {
   const TemporaryFolder folder;
   const std::string venv = make_venv(folder);
   // As uv and virtualenv write it, of an installation whose library would not fit ours.
-  folder.write("venv/pyvenv.cfg", "home = /opt/another/bin\nimplementation = CPython\nversion_info = " +
-                                      embedded_version() + ".99\n");
+  folder.write("venv/pyvenv.cfg",
+               "home = /opt/another/bin\nimplementation = CPython\nversion_info = " +
+                   embedded_version() + ".99\n");
   Settings settings;
   settings.python = venv;
   EXPECT_EQ(evaluate(settings, "sys.prefix, __import__('only_in_venv').x"), "('" + venv + "', 1)");
@@ -141,8 +147,9 @@ TEST(Interpreter, RunsOnItsOwnStandardLibraryWhateverTheVenvWasMadeWith) {
 TEST(Interpreter, RefusesAPathThatIsNotThere) {
   Settings settings;
   settings.python = "/nonexistent/venv";
-  EXPECT_THAT(evaluate(settings, "1"), AllOf(StartsWith("configuration: python = /nonexistent/venv: "),
-                                             HasSubstr("No such file or directory")));
+  EXPECT_THAT(evaluate(settings, "1"),
+              AllOf(StartsWith("configuration: python = /nonexistent/venv: "),
+                    HasSubstr("No such file or directory")));
 }
 
 TEST(Interpreter, RefusesAVenvOfAnotherMinorVersionAndSaysWhatToDo) {
@@ -154,8 +161,8 @@ TEST(Interpreter, RefusesAVenvOfAnotherMinorVersionAndSaysWhatToDo) {
     folder.write("venv/pyvenv.cfg", std::string("home = /usr/bin\n") + line + "\n");
     EXPECT_THAT(evaluate(settings, "1"),
                 AllOf(StartsWith("configuration: "), HasSubstr("Python 3.4,"),
-                      HasSubstr("embeds Python " + embedded_version()), HasSubstr("-m venv --clear " + venv),
-                      Not(HasSubstr("\n"))));
+                      HasSubstr("embeds Python " + embedded_version()),
+                      HasSubstr("-m venv --clear " + venv), Not(HasSubstr("\n"))));
   }
 }
 
@@ -172,19 +179,24 @@ TEST(Interpreter, RefusesWhatIsNeitherVenvNorInterpreter) {
   const TemporaryFolder folder;
   Settings settings;
   settings.python = folder.string();
-  EXPECT_THAT(evaluate(settings, "1"), AllOf(StartsWith("configuration: "), HasSubstr("no pyvenv.cfg")));
+  EXPECT_THAT(evaluate(settings, "1"),
+              AllOf(StartsWith("configuration: "), HasSubstr("no pyvenv.cfg")));
   settings.python = folder.write("notes.txt", "hello").string();
-  EXPECT_THAT(evaluate(settings, "1"), AllOf(StartsWith("configuration: "), HasSubstr("notes.txt: neither")));
+  EXPECT_THAT(evaluate(settings, "1"),
+              AllOf(StartsWith("configuration: "), HasSubstr("notes.txt: neither")));
   settings.python = "/bin/true";
-  EXPECT_THAT(evaluate(settings, "1"), AllOf(StartsWith("configuration: "), HasSubstr("/bin/true: neither")));
+  EXPECT_THAT(evaluate(settings, "1"),
+              AllOf(StartsWith("configuration: "), HasSubstr("/bin/true: neither")));
   settings.python = "/bin/false";
-  EXPECT_THAT(evaluate(settings, "1"), AllOf(StartsWith("configuration: "), HasSubstr("did not run")));
+  EXPECT_THAT(evaluate(settings, "1"),
+              AllOf(StartsWith("configuration: "), HasSubstr("did not run")));
 }
 
 /// A stand-in for another installation's interpreter.
 std::string write_interpreter(const TemporaryFolder& folder, const std::string& version,
                               const std::string& rest) {
-  const auto file = folder.write("other/bin/python3", "#!/bin/sh\necho green " + version + "\n" + rest);
+  const auto file =
+      folder.write("other/bin/python3", "#!/bin/sh\necho green " + version + "\n" + rest);
   std::filesystem::permissions(file, std::filesystem::perms::owner_all);
   return file.string();
 }
@@ -199,7 +211,8 @@ TEST(Interpreter, RefusesAnotherInterpreterOfAnotherMinorVersion) {
 
 TEST(Interpreter, TakesPrefixAndPackagesOfAnotherInstallationOfItsVersion) {
   const TemporaryFolder folder;
-  const std::string packages = folder.write("packages/only_there.py", "x = 7\n").parent_path().string();
+  const std::string packages =
+      folder.write("packages/only_there.py", "x = 7\n").parent_path().string();
   Settings settings;
   std::string version = embedded_version();
   version[version.find('.')] = ' ';
@@ -217,13 +230,15 @@ TEST(Interpreter, PutsPythonpathThenTheWorkingFolderFirst) {
   settings.chdir = folder.string() + "/site";
   settings.pythonpath = {"../a", "/nonexistent/b"};
   EXPECT_EQ(evaluate(settings, "os.getcwd(), sys.path[:3]"),
-            "('" + settings.chdir + "', ['" + folder.string() + "/a', '/nonexistent/b', '" + settings.chdir + "'])");
+            "('" + settings.chdir + "', ['" + folder.string() + "/a', '/nonexistent/b', '" +
+                settings.chdir + "'])");
 }
 
 TEST(Interpreter, RefusesAFolderItCantChangeTo) {
   Settings settings;
   settings.chdir = "/nonexistent";
-  EXPECT_EQ(evaluate(settings, "1"), "configuration: chdir = /nonexistent: No such file or directory");
+  EXPECT_EQ(evaluate(settings, "1"),
+            "configuration: chdir = /nonexistent: No such file or directory");
 }
 
 TEST(Interpreter, DropsPythonVariablesOfTheProcessAndTakesThoseOfTheSettings) {
@@ -231,8 +246,10 @@ TEST(Interpreter, DropsPythonVariablesOfTheProcessAndTakesThoseOfTheSettings) {
   ::setenv("PYTHONHASHSEED", "1", 1);
   Settings settings;
   settings.env = {{"PYTHONDONTWRITEBYTECODE", "1"}, {"COLOUR", "grün"}};
-  EXPECT_EQ(evaluate(settings, "'/nonexistent/leak' in sys.path, 'PYTHONPATH' in os.environ, sys.flags.hash_randomization, "
-                               "sys.dont_write_bytecode, os.environ['COLOUR']"),
+  EXPECT_EQ(evaluate(settings,
+                     "'/nonexistent/leak' in sys.path, 'PYTHONPATH' in os.environ, "
+                     "sys.flags.hash_randomization, "
+                     "sys.dont_write_bytecode, os.environ['COLOUR']"),
             "(False, False, 1, True, 'grün')");
   ::unsetenv("PYTHONPATH");
   ::unsetenv("PYTHONHASHSEED");
