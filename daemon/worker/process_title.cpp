@@ -20,8 +20,8 @@ Area area;
 /// The environment in memory of its own, for as long as the process lives (getenv hands out
 /// pointers).
 void move_environment() {
-  auto* copies = new std::vector<std::string>;
-  auto* pointers = new std::vector<char*>;
+  static auto* const copies = new std::vector<std::string>;
+  static auto* const pointers = new std::vector<char*>;
   for (char** variable = environ; *variable != nullptr; ++variable) copies->emplace_back(*variable);
   for (std::string& copy : *copies) pointers->push_back(copy.data());
   pointers->push_back(nullptr);
