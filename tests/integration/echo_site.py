@@ -27,6 +27,7 @@ def do_root(environ, query):
 
 
 def do_pid(environ, query):
+    time.sleep(0.02)
     return str(os.getpid())
 
 

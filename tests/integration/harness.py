@@ -20,7 +20,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from http_client import Connection, ask, connect
+from code_files import replace_code
+from http_client import Connection, answering_pids, ask, connect
 from waiting import PATIENCE, wait_for
 
 TOP = Path(__file__).resolve().parents[2]
@@ -52,6 +53,8 @@ class ServiceManager:
         while True:
             try:
                 text = self.socket.recv(65536)
+                if not text:
+                    return  # shut down
             except OSError:
                 return
             with self.arrival:
@@ -178,14 +181,9 @@ class Greend:
         """Children of greend that ended and that nobody has waited for."""
         return [pid for pid in self.children() if process_state(pid) == "Z"]
 
-    def worker_pids(self, at_least=1, tries=200):
+    def worker_pids(self, at_least=1):
         """Pids seen to answer."""
-        seen = set()
-        for _ in range(tries):
-            seen.add(int(self.get("/pid").text))
-            if len(seen) >= at_least:
-                break
-        return seen
+        return answering_pids(self.address, at_least)
 
     def clean_up(self):
         """Ends what is left; returns the pids that should have been gone."""
@@ -297,13 +295,11 @@ class Site:
 
     def echo(self):
         """The application that shows and does everything: echo_site.py."""
-        (self.folder / "app.py").write_text(ECHO_SITE.read_text())
+        self.code(ECHO_SITE.read_text())
 
     def code(self, text):
         """New code, as an editor writes it: a new file in the place of the old."""
-        new = self.folder / "app.py.new"
-        new.write_text(textwrap.dedent(text))
-        new.rename(self.folder / "app.py")
+        replace_code(self.folder / "app.py", textwrap.dedent(text))
 
     def answering(self, text):
         """Code that answers `text` to everything."""

@@ -181,6 +181,14 @@ def test_a_bad_option_is_one_line(site, option):
     assert len(log.splitlines()) == 1, log
 
 
+def test_an_option_may_set_a_setting_to_nothing(site):
+    path = site.config("app = 'app:app'\nprobe = '/health'\n")
+    for option in (["--probe="], ["--probe", ""]):
+        status, log = site.run("--print-config", f"--config={path}", *option)
+        assert status == 0, log
+        assert 'probe = ""' in log
+
+
 def test_check_config_says_nothing_about_a_good_one(site):
     status, log = site.run("--check-config", f"--config={site.config(APP)}")
     assert status == 0, log

@@ -113,6 +113,7 @@ def test_the_death_of_the_zygote_loses_no_worker(site):
         wait_for(lambda: is_gone(zygotes[0]), "the zygote's death")
         wait_for(lambda: load.answered > 300, "load goes on")
         # There is a zygote again, and a dead worker is replaced again.
+        greend.wait_status("generation 2: 2 workers ready$")
         victim = greend.worker_pids().pop()
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(greend.worker_pids(2)) == 2, "two workers", 20)

@@ -1,5 +1,6 @@
 """A client of one request at a time, over TCP or a unix socket, that hides nothing."""
 
+import concurrent.futures
 import http.client
 import socket
 from dataclasses import dataclass, field
@@ -55,6 +56,18 @@ def ask(address, path="/", method="GET", body=None, headers=None, timeout=20.0):
         return connection.ask(method, path, body, {"Connection": "close", **(headers or {})})
     finally:
         connection.close()
+
+
+def answering_pids(address, at_least, path="/pid", bursts=40):
+    """Pids of the workers that answer. Asked in bursts of requests that take a moment each: an idle worker
+    that takes every connection is no fault."""
+    seen = set()
+    for _ in range(bursts):
+        with concurrent.futures.ThreadPoolExecutor(3 * at_least) as pool:
+            seen.update(int(reply.text) for reply in pool.map(lambda _: ask(address, path), range(3 * at_least)))
+        if len(seen) >= at_least:
+            break
+    return seen
 
 
 def read_all(client):

@@ -5,8 +5,9 @@ import uuid
 
 import pytest
 
+from code_files import replace_code
 from host import VENV_INSIDE, Host
-from http_client import Connection, ask
+from http_client import Connection, answering_pids, ask
 from waiting import wait_for
 
 FLASK_SITE = """
@@ -22,6 +23,7 @@ FLASK_SITE = """
 
     @app.get("/pid")
     def pid():
+        time.sleep(0.02)
         return str(os.getpid())
 
     @app.get("/sleep/<int:seconds>")
@@ -64,10 +66,7 @@ class Site:
     def write(self, inside, text):
         path = self.host.path(inside)
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(path.name + ".new")
-        new.write_text(textwrap.dedent(text))
-        new.chmod(0o644)
-        new.rename(path)
+        replace_code(path, textwrap.dedent(text))
 
     def code(self, text):
         self.write(f"{self.folder}/app.py", text)
@@ -117,13 +116,8 @@ class Site:
     def signal(self, number, pid):
         self.host.run("kill", f"-{number}", pid)
 
-    def worker_pids(self, at_least=1, tries=300):
-        seen = set()
-        for _ in range(tries):
-            seen.add(int(self.get("/pid").text))
-            if len(seen) >= at_least:
-                break
-        return seen
+    def worker_pids(self, at_least=1):
+        return answering_pids(self.address, at_least)
 
     def is_gone(self, pid):
         return not self.host.path(f"/proc/{pid}").exists()
