@@ -130,6 +130,7 @@ std::set<unsigned long> open_sockets() {
 std::vector<std::string> find_fork_hazards(const std::set<unsigned long>& known_sockets) {
   std::vector<std::string> hazards;
   const std::vector<PythonThread> threads = python_threads();
+  hazards.reserve(threads.size());
   for (const PythonThread& thread : threads)
     hazards.push_back(fmt::format("thread '{}'", thread.name));
   std::vector<int> others = native_threads_beside(threads);

@@ -58,6 +58,7 @@ class Configuration {
   }
   void set_arguments(std::vector<std::string> arguments) {
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size());
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     if (PyStatus_Exception(status_)) return;
     status_ =

@@ -29,14 +29,15 @@ std::unexpected<std::string> refuse(const fs::path& path, std::string_view why) 
 
 /// "3.11" of "3.11.2", "3.11.2.final.0" or "3.11"; nullopt of anything else.
 std::optional<std::string> minor_version(std::string_view text) {
-  std::size_t end = 0;
-  int numbers = 0;
-  while (numbers < 2) {
-    const std::size_t start = end;
+  const auto digits_from = [text](std::size_t start) {
+    std::size_t end = start;
     while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end])) != 0) ++end;
-    if (end == start) return std::nullopt;
-    if (++numbers < 2 && (end == text.size() || text[end++] != '.')) return std::nullopt;
-  }
+    return end;
+  };
+  const std::size_t dot = digits_from(0);
+  if (dot == 0 || dot >= text.size() || text[dot] != '.') return std::nullopt;
+  const std::size_t end = digits_from(dot + 1);
+  if (end == dot + 1) return std::nullopt;
   return std::string(text.substr(0, end));
 }
 
@@ -137,7 +138,7 @@ std::expected<std::string, std::string> run_interpreter(const fs::path& interpre
 
 constexpr const char* question = R"(
 import sys, site
-print("green", *sys.version_info[:2])
+print("green", "%d.%d" % sys.version_info[:2])
 print(sys.prefix)
 for directory in site.getsitepackages():
     print(directory)
@@ -155,11 +156,12 @@ Choice choose_interpreter(const fs::path& interpreter) {
     lines.push_back(output->substr(start, end - start));
     start = end + 1;
   }
-  int major = 0;
-  int minor = 0;
-  if (lines.size() < 2 || std::sscanf(lines[0].c_str(), "green %d %d", &major, &minor) != 2)
-    return refuse(interpreter, "neither a virtual environment nor a Python interpreter");
-  const std::string version = fmt::format("{}.{}", major, minor);
+  constexpr std::string_view mark = "green ";
+  const auto said = lines.size() < 2 || !lines[0].starts_with(mark)
+                        ? std::nullopt
+                        : minor_version(std::string_view(lines[0]).substr(mark.size()));
+  if (!said) return refuse(interpreter, "neither a virtual environment nor a Python interpreter");
+  const std::string& version = *said;
   if (version != embedded_version())
     return refuse(interpreter,
                   fmt::format("Python {}, but this green embeds Python {}; use {} or a virtual "

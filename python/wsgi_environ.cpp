@@ -38,7 +38,8 @@ bool set_text(PyObject* environ, const PyRef& key, std::string_view text) {
 bool equals_ignoring_case(std::string_view text, std::string_view lower) {
   if (text.size() != lower.size()) return false;
   for (std::size_t i = 0; i < text.size(); ++i)
-    if ((text[i] >= 'A' && text[i] <= 'Z' ? text[i] | 0x20 : text[i]) != lower[i]) return false;
+    if ((text[i] >= 'A' && text[i] <= 'Z' ? text[i] - 'A' + 'a' : text[i]) != lower[i])
+      return false;
   return true;
 }
 
@@ -122,7 +123,7 @@ bool WsgiEnviron::add_request_line(PyObject* environ, const http::Request& reque
                         (request.version_minor == 0 ? http_1_0_ : http_1_1_).get()) == 0;
 }
 
-bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request) {
+bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request) const {
   const http::Endpoints& ends = *request.endpoints;
   std::string_view name = ends.local_address;
   std::string_view port = ends.local_port;

@@ -31,7 +31,7 @@ class WsgiEnviron {
   };
 
   bool add_request_line(PyObject* environ, const http::Request& request);
-  bool add_endpoints(PyObject* environ, const http::Request& request);
+  bool add_endpoints(PyObject* environ, const http::Request& request) const;
   bool add_headers(PyObject* environ, const http::Request& request);
   bool add_header(PyObject* environ, PyObject* key, std::string_view value);
   /// The environ key of a header as received ("X-Thing" → HTTP_X_THING), borrowed; null on an

@@ -119,7 +119,8 @@ PyObject* readlines(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   PyRef lines = PyRef::steal(PyList_New(0));
   if (!lines) return nullptr;
   const std::uint64_t start = self.offset;
-  while (remaining(self) > 0 && (hint.value_or(0) == 0 || self.offset - start < *hint)) {
+  const std::uint64_t enough = hint.value_or(0);
+  while (remaining(self) > 0 && (enough == 0 || self.offset - start < enough)) {
     const PyRef line = PyRef::steal(take_line(self, std::nullopt));
     if (!line || PyList_Append(lines.get(), line.get()) < 0) return nullptr;
   }

@@ -1,11 +1,11 @@
 #include "daemon/worker/worker_signals.h"
 
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 
 #include "common/high_fd.h"

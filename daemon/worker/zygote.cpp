@@ -25,6 +25,7 @@ using python::LoadFailure;
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -47,7 +48,7 @@ int Zygote::run() {
       log_debug("{}", sent.error().message());
     return exit_config;
   }
-  process_.emplace(std::move(*received));
+  process_ = std::make_unique<SiteProcess>(std::move(*received));
   log_open({.identifier = "green-worker",
             .site = process_->site,
             .generation = fmt::format("{}", process_->generation)},

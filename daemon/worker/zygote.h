@@ -9,6 +9,7 @@
 // program in the buffer of a socket pair, so that it reads it as it would from greend.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,8 +59,8 @@ class Zygote {
   Fd spec_channel_;
   OriginalProcess original_;
   ImportIn import_in_ = ImportIn::zygote;
-  std::string warning_;  ///< for greend to log
-  std::optional<SiteProcess> process_;
+  std::string warning_;                   ///< for greend to log
+  std::unique_ptr<SiteProcess> process_;  ///< set once the spec was read
 };
 
 }  // namespace green::worker

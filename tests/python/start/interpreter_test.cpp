@@ -204,7 +204,7 @@ std::string write_interpreter(const TemporaryFolder& folder, const std::string& 
 TEST(Interpreter, RefusesAnotherInterpreterOfAnotherMinorVersion) {
   const TemporaryFolder folder;
   Settings settings;
-  settings.python = write_interpreter(folder, "3 4", "echo /opt/other\n");
+  settings.python = write_interpreter(folder, "3.4", "echo /opt/other\n");
   EXPECT_THAT(evaluate(settings, "1"),
               AllOf(StartsWith("configuration: "), HasSubstr("Python 3.4,"), HasSubstr("embeds")));
 }
@@ -214,9 +214,8 @@ TEST(Interpreter, TakesPrefixAndPackagesOfAnotherInstallationOfItsVersion) {
   const std::string packages =
       folder.write("packages/only_there.py", "x = 7\n").parent_path().string();
   Settings settings;
-  std::string version = embedded_version();
-  version[version.find('.')] = ' ';
-  settings.python = write_interpreter(folder, version, "echo /opt/other\necho " + packages + "\n");
+  settings.python =
+      write_interpreter(folder, embedded_version(), "echo /opt/other\necho " + packages + "\n");
   EXPECT_EQ(evaluate(settings, "sys.prefix, sys.executable, __import__('only_there').x"),
             "('/opt/other', '" + settings.python + "', 7)");
   EXPECT_EQ(evaluate(settings, "[p for p in sys.path if 'dist-packages' in p]"), "[]");
