@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -48,25 +49,27 @@ class Demo:
         self.run = Path(tempfile.mkdtemp(prefix="green-demo."))
         self.bus = f"unix:path={self.run}/bus"
         self.children = []
+        self.is_ready = threading.Event()
 
     def start(self):
         reader, writer = os.pipe()
-        self.children.append(
-            subprocess.Popen(
-                ["dbus-daemon", "--session", "--nofork", f"--address={self.bus}", f"--print-address={writer}"],
-                pass_fds=[writer],
-                stdin=subprocess.DEVNULL,
-                preexec_fn=ends_with_parent(signal.SIGTERM),
+        log = self.run / "bus.log"
+        with open(log, "w") as bus_log:
+            self.children.append(
+                subprocess.Popen(
+                    ["dbus-daemon", "--session", "--nofork", f"--address={self.bus}", f"--print-address={writer}"],
+                    pass_fds=[writer],
+                    stdin=subprocess.DEVNULL,
+                    stderr=bus_log,
+                    preexec_fn=ends_with_parent(signal.SIGTERM),
+                )
             )
-        )
         os.close(writer)
         with open(reader) as addresses:
             if not addresses.readline():
-                raise Failure("dbus-daemon did not start")
+                raise Failure(f"dbus-daemon did not start: {log.read_text().strip()}")
 
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        notify.bind(f"{self.run}/notify")
-        notify.settimeout(1)
+        self.listen_to_greend()
         self.greend = subprocess.Popen(
             [
                 BIN / "greend",
@@ -83,15 +86,24 @@ class Demo:
         )
         self.children.append(self.greend)
         for _ in range(START_SECONDS):
-            try:
-                if b"READY=1" in notify.recv(65536).split(b"\n"):
-                    notify.close()
-                    return
-            except TimeoutError:
-                pass
+            if self.is_ready.wait(1):
+                return
             if self.greend.poll() is not None:
                 raise Failure(f"greend exited with {self.greend.returncode} before it served; its reason is above")
         raise Failure(f"greend did not serve within {START_SECONDS} s")
+
+    def listen_to_greend(self):
+        """As a service manager does, to know when it serves. For as long as it runs: it waits for a listener
+        that stopped reading."""
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        notify.bind(f"{self.run}/notify")
+
+        def listen():
+            while True:
+                if "READY=1" in notify.recv(65536).decode().splitlines():
+                    self.is_ready.set()
+
+        threading.Thread(target=listen, daemon=True).start()
 
     def stop(self):
         for child in reversed(self.children):
