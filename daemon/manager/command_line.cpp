@@ -86,6 +86,24 @@ std::string unknown_option(const CLI::App& app, int argc, const char* const* arg
   return {};
 }
 
+/// As CLI11 wants them: last first. It takes "--probe=" for an option that lacks its value, so that
+/// one becomes two words.
+StringList reversed_arguments(int argc, const char* const* argv) {
+  StringList words;
+  bool is_option = true;
+  for (int i = 1; i < argc; ++i) {
+    std::string word(argv[i]);
+    if (word == "--") is_option = false;
+    const bool sets_to_nothing =
+        is_option && word.starts_with("--") && word.find('=') == word.size() - 1;
+    if (sets_to_nothing) word.pop_back();
+    words.push_back(std::move(word));
+    if (sets_to_nothing) words.emplace_back();
+  }
+  std::ranges::reverse(words);
+  return words;
+}
+
 }  // namespace
 
 std::variant<CommandLine, CommandLineExit> parse_command_line(int argc, const char* const* argv) {
@@ -123,7 +141,7 @@ std::variant<CommandLine, CommandLineExit> parse_command_line(int argc, const ch
   }
 
   try {
-    app.parse(argc, argv);
+    app.parse(reversed_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {
     std::ostringstream output;
     std::ostringstream message;
