@@ -1,4 +1,5 @@
-// The only file that includes llhttp.
+// The only file that includes llhttp; one file because its callbacks and the state they share are
+// one machine.
 #include "daemon/http/request_parser.h"
 
 #include <llhttp.h>
