@@ -43,7 +43,7 @@ Result<SettingValue> parse_items(const Setting& setting, const StringList& items
   if (setting.type == SettingType::string_list) return items;
   if (setting.type == SettingType::string_map) return parse_map(items);
   if (items.size() > 1) return invalid("was given more than once");
-  const std::string text = items.empty() ? std::string() : items.front();
+  std::string text = items.empty() ? std::string() : items.front();
   if (setting.type == SettingType::integer) return parse_integer(setting, trim(text));
   if (setting.type == SettingType::duration) return parse_duration(text);
   return text;

@@ -13,7 +13,8 @@ namespace {
 std::string text_of(const ReceivedMessage& received) {
   if (received.descriptors.empty()) return {};
   auto text = read_text(received.descriptors.front().get());
-  return text ? std::move(*text) : text.error().message();
+  if (!text) return text.error().message();
+  return std::move(*text);
 }
 
 }  // namespace
