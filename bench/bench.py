@@ -14,8 +14,8 @@ from pathlib import Path
 
 import report
 import servers
-from load import APPS, CONNECTIONS, Wrong, check, wait_until_serving, wrk
-from processes import Failure, Server, adopt_orphans, free_port, stop_on_signals, two_cores
+from load import APPS, CONNECTIONS, WARM_UP_SECONDS, Wrong, check, wait_until_serving, wrk
+from processes import Failure, Server, free_port, nothing_left_behind, two_cores
 from servers import KINDS, TOP, VENV
 
 OUT = TOP / "build/bench"
@@ -47,7 +47,7 @@ def measure(kind, app, options, cores):
     try:
         with Server(command, servers.environment(), log, {cores[0]}) as server:
             wait_until_serving(server, port)
-            check(port, app, app.warm_up)
+            check(port, app, WARM_UP_SECONDS)
             before = server.cpu()
             load = wrk(port, app, options.seconds, {cores[1]})
             after = server.cpu()
@@ -140,12 +140,11 @@ def parse():
 
 def main():
     options = parse()
-    stop_on_signals()
-    adopt_orphans()
     shutil.rmtree(OUT / "logs", ignore_errors=True)
     (OUT / "logs").mkdir(parents=True)
     try:
-        results = run(options)
+        with nothing_left_behind():
+            results = run(options)
     except KeyboardInterrupt:
         say("bench: interrupted; everything started has been ended")
         return 130

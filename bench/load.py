@@ -12,6 +12,7 @@ from pathlib import Path
 from processes import Failure, prepared
 
 START_SECONDS = 30
+WARM_UP_SECONDS = 0.2
 CONNECTIONS = 32
 MIB = 1024 * 1024
 WRK_SCRIPT = Path(__file__).resolve().parent / "wrk.lua"
@@ -26,10 +27,6 @@ class App:
     package: str = ""  # a framework
     post: int = 0  # size of the body sent
     limit: str = ""  # what the limit is asked for instead; "": it has nothing like it
-
-    @property
-    def warm_up(self):
-        return 300 if len(self.answer) < MIB else 30
 
 
 HELLO = b"Hello, world!\n"
@@ -75,11 +72,13 @@ def wait_until_serving(server, port):
     raise Wrong(f"did not listen within {START_SECONDS} s")
 
 
-def check(port, app, times=1):
-    """Asks one after the other and compares every answer."""
+def check(port, app, seconds=0.0):
+    """Compares an answer, or all that come within this time, one after the other: a warm-up."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    deadline = time.monotonic() + seconds
     try:
-        for _ in range(times):
+        ask(connection, app)
+        while time.monotonic() < deadline:
             ask(connection, app)
     except (OSError, http.client.HTTPException) as error:
         raise Wrong(f"{type(error).__name__}: {error}") from error

@@ -28,7 +28,8 @@ def draw(axes, title, rows):
         user, system = colours(server)
         axes.barh(place, row["user"], color=user)
         axes.barh(place, row["system"], left=row["user"], color=system)
-        axes.text(row["user"] + row["system"], place, f"  {row['user']:.1f} + {row['system']:.1f}", va="center", fontsize=7)
+        figures = f"  {row['user']:.1f} + {row['system']:.1f}"
+        axes.text(row["user"] + row["system"], place, figures, va="center", fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_title(title, fontsize=9, loc="left")
     axes.margins(x=0.25)
@@ -49,7 +50,8 @@ def main():
     for axes in places[len(medians):]:
         axes.set_visible(False)
     told = results["about"]
-    figure.suptitle(f"CPU µs of a request, user (dark) + system (light): less is better. One worker; {told['machine']}", fontsize=8)
+    title = f"CPU µs of a request, user (dark) + system (light): less is better. One worker; {told['machine']}"
+    figure.suptitle(title, fontsize=8)
     figure.tight_layout()
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 

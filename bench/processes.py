@@ -11,6 +11,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STOP_SECONDS = 5
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -30,7 +31,7 @@ def stop_on_signals():
     def interrupt(number, _frame):
         raise KeyboardInterrupt(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, interrupt)
 
 
@@ -124,6 +125,32 @@ def reap():
             pass
 
 
+def end_all():
+    """Ends every process that descends from this one. One that forks meanwhile is met again."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while left := descendants(os.getpid()):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        reap()
+        if time.monotonic() > deadline:
+            raise Failure(f"these processes can't be ended: {left}")
+    reap()
+
+
+@contextlib.contextmanager
+def nothing_left_behind():
+    """Signals interrupt what is inside; whatever it started has ended when it is left, a second ctrl-C or not."""
+    adopt_orphans()
+    stop_on_signals()
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        end_all()
+
+
 class Server:
     """One started server with all its processes."""
 
@@ -159,16 +186,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.root.kill()
                 self.root.wait()
-        # What it left behind is ours now. One that forks meanwhile is met again.
-        deadline = time.monotonic() + STOP_SECONDS
-        while left := descendants(os.getpid()):
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            reap()
-            if time.monotonic() > deadline:
-                raise Failure(f"these processes can't be ended: {left}")
-        reap()
+        end_all()
 
     def __enter__(self):
         return self

@@ -49,6 +49,8 @@ def summary(rounds):
         if "wrong" in one:
             return one
     medians = {figure: statistics.median(one[figure] for one in rounds) for figure in FIGURES}
+    medians["cpu"] = statistics.median(one["user"] + one["system"] for one in rounds)
+    medians["busy"] = statistics.median((one["user"] + one["system"]) * one["rps"] / 1e6 for one in rounds)
     users = [one["user"] for one in rounds]
     medians["spread"] = (max(users) - min(users)) / medians["user"] if medians["user"] else 0
     medians["errors"] = sum(one["errors"] for one in rounds)
@@ -58,7 +60,8 @@ def summary(rounds):
 
 def summaries(results):
     """Application → server → medians."""
-    return {app: {server: summary(one) for server, one in servers.items()} for app, servers in results["rounds"].items()}
+    return {app: {server: summary(one) for server, one in servers.items()}
+            for app, servers in results["rounds"].items()}
 
 
 def ratio(value, of):
@@ -72,7 +75,8 @@ def table(header, rows):
 
 def app_table(title, rows):
     green = rows.get("green", {})
-    header = ["server", "rps", "× green", "user µs", "× green", "system µs", "p50 ms", "p99 ms", "PSS MiB", "errors", "± user"]
+    header = ["server", "rps", "× green", "user µs", "× green", "system µs", "core busy", "p50 ms", "p99 ms", "PSS MiB",
+              "errors", "user: spread"]
     lines = []
     for server, row in rows.items():
         if "wrong" in row:
@@ -81,7 +85,7 @@ def app_table(title, rows):
         errors = f"{row['errors']} ({row['note']})" if row["note"] else str(row["errors"])
         lines.append([
             server, f"{row['rps']:,.0f}", ratio(row["rps"], green.get("rps")), f"{row['user']:.1f}",
-            ratio(row["user"], green.get("user")), f"{row['system']:.1f}", f"{row['p50']:.2f}", f"{row['p99']:.2f}",
+            ratio(row["user"], green.get("user")), f"{row['system']:.1f}", f"{row['busy'] * 100:.0f} %", f"{row['p50']:.2f}", f"{row['p99']:.2f}",
             f"{row['pss']:.1f}", errors, f"{row['spread'] * 100:.0f} %"])
     return [f"### {title}", "", *table(header, lines), ""]
 
@@ -96,7 +100,7 @@ def against_the_best(results, medians):
     rows = []
     for app, servers in medians.items():
         green = servers.get("green")
-        user = best(servers, "user", min)
+        user, cpu = best(servers, "user", min), best(servers, "cpu", min)
         if green is None or "wrong" in green or user is None:
             continue
         rps, p99 = best(servers, "rps", max), best(servers, "p99", min)
@@ -104,13 +108,14 @@ def against_the_best(results, medians):
         rows.append([
             results["apps"][app],
             f"{ratio(green['user'], user[1])} ({user[0]})",
+            f"{ratio(green['cpu'], cpu[1])} ({cpu[0]})",
             f"{ratio(green['rps'], rps[1])} ({rps[0]})",
             f"{ratio(green['p99'], p99[1])} ({p99[0]})",
             ratio(green["rps"], limit.get("rps")) if limit else "–",
         ])
     if not rows:
         return []
-    header = ["green ÷ best peer", "user CPU, less is better", "rps, more is better", "p99, less is better", "rps ÷ limit"]
+    header = ["green ÷ best peer", "user CPU, less is better", "user and system CPU", "rps, more is better", "p99, less is better", "rps ÷ limit"]
     return ["### green against the best peer of each figure", "", *table(header, rows), ""]
 
 
@@ -126,12 +131,14 @@ def markdown(results):
     if told["trouble"]:
         lines += ["", f"**{told['trouble']}.**"]
     if told["seconds"] < 3:
-        lines += ["", f"**Rounds of {told['seconds']} s are a check that everything runs; CPU time is counted in ticks of 10 ms.**"]
+        lines += ["", f"**Rounds of {told['seconds']} s only show that everything runs: CPU time is counted in ticks of 10 ms.**"]
     lines += ["", *against_the_best(results, medians)]
     for app, rows in medians.items():
         lines += app_table(results["apps"][app], rows)
-    names = [f"{server} {version}".strip() + (f" ({results['configurations'][server]})" if server in results["configurations"] else "")
-             for server, version in results["versions"].items()]
+    names = []
+    for server, version in results["versions"].items():
+        how = results["configurations"].get(server)
+        names.append(f"{server} {version}".strip() + (f" ({how})" if how else ""))
     lines += [f"Servers: {'; '.join(names)}.", ""]
     for name, why in results["left_out"].items():
         lines += [f"Left out: {name}: {why}.", ""]

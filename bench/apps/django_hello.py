@@ -1,11 +1,16 @@
-"""Django with one view and the settings it can't do without: no database, no middleware."""
+"""Django with one view and few settings: no database, and of the middleware the one that sets Content-Length."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
 from django.urls import path
 
-settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[], SECRET_KEY="of no use here")
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="of no use here",
+)
 
 
 def hello(request):
