@@ -20,7 +20,7 @@ from servers import KINDS, TOP, VENV
 
 OUT = TOP / "build/bench"
 # What starting, checking, warming up and ending take, for the estimate alone.
-OVERHEAD_SECONDS = 0.9
+OVERHEAD_SECONDS = 0.6
 
 
 def chosen(kinds, names, what):
