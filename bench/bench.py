@@ -15,7 +15,7 @@ from pathlib import Path
 import report
 import servers
 from load import APPS, CONNECTIONS, WARM_UP_SECONDS, Wrong, check, wait_until_serving, wrk
-from processes import Failure, Server, free_port, nothing_left_behind, two_cores
+from processes import Failure, Server, free_port, nothing_left_behind, others_at_work, two_cores
 from servers import KINDS, TOP, VENV
 
 OUT = TOP / "build/bench"
@@ -97,6 +97,7 @@ def run(options):
     if not pairs:
         raise Failure("there is nothing to measure")
     *cores, trouble = two_cores()
+    trouble = "; ".join(filter(None, [trouble, others_at_work()]))
     if trouble:
         say(f"bench: {trouble}")
     minutes = len(pairs) * options.rounds * (options.seconds + OVERHEAD_SECONDS) / 60

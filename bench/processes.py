@@ -58,6 +58,19 @@ def two_cores():
     return usable[0], usable[1], "server and load run on two threads of one core"
 
 
+def others_at_work():
+    """What is wrong with measuring now, while nothing of ours runs ("" if nothing)."""
+
+    def times():
+        fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+
+    (total, idle), _ = times(), time.sleep(1)
+    now_total, now_idle = times()
+    busy = 1 - (now_idle - idle) / max(now_total - total, 1)
+    return f"others kept {busy * 100:.0f} % of the processors busy before the first round" if busy > 0.05 else ""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
