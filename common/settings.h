@@ -28,6 +28,7 @@ struct Settings {
   StringList bind;  ///< "HOST:PORT", "[V6]:PORT", "unix:/path"; unused where systemd passes sockets
   std::string app;  ///< "module:attr", "module:attr.attr", "module:factory()" or "module"
   std::int64_t workers = 0;
+  std::int64_t threads = 0;         ///< per worker
   Microseconds timeout{};           ///< per request; 0: none
   Microseconds graceful_timeout{};  ///< for draining
   Microseconds start_timeout{};     ///< from a generation's start to all its workers ready; 0: none
@@ -39,6 +40,22 @@ struct Settings {
   std::string probe;    ///< path asked of a new generation before it serves; empty: none
   std::string preload;  ///< "auto", "on", "off"
   std::string log_level;
+  // What a client may take of a worker (daemon/http/limits.h).
+  std::int64_t worker_connections = 0;
+  std::int64_t limit_request_line = 0;
+  std::int64_t limit_request_fields = 0;
+  std::int64_t limit_request_field_size = 0;
+  std::int64_t limit_request_head = 0;
+  std::int64_t limit_request_body = 0;  ///< 0: none
+  Microseconds request_head_timeout{};
+  Microseconds request_body_timeout{};
+  Microseconds send_timeout{};
+  std::int64_t body_buffer_size = 0;
+  std::int64_t reply_buffer_size = 0;
+  std::string spool_directory;
+  StringList forwarded_allow_ips;  ///< addresses, networks, "unix:", "*"
+  std::string proxy_protocol;      ///< "off", "on"
+  std::string header_map;          ///< "drop", "refuse"
   bool operator==(const Settings&) const = default;
 };
 

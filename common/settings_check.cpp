@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "common/ip_network.h"
 #include "common/settings_value.h"
 #include "common/text.h"
 
@@ -101,6 +102,14 @@ Result<void> check_probe(std::string_view probe) {
   return {};
 }
 
+Result<void> check_proxies(const StringList& proxies) {
+  for (const std::string& proxy : proxies) {
+    if (proxy == "*" || proxy == "unix:") continue;
+    if (auto network = parse_ip_network(proxy); !network) return fail(std::move(network.error()));
+  }
+  return {};
+}
+
 Result<void> check_environment(const StringMap& environment) {
   for (const auto& [name, value] : environment)
     if (!is_environment_name(name))
@@ -118,10 +127,13 @@ Result<void> check_exists(std::string_view path) {
 }
 
 Result<void> check_paths(const Setting& setting, const SettingValue& value) {
-  if (setting.name == "chdir") {
+  if (setting.name == "chdir" || setting.name == "spool_directory") {
     const auto& path = std::get<std::string>(value);
     std::error_code error;
-    if (path.empty() || std::filesystem::is_directory(path, error)) return {};
+    if (path.empty() && setting.name == "chdir") return {};
+    if (setting.name == "spool_directory" && !path.starts_with('/'))
+      return invalid("must be an absolute path");
+    if (std::filesystem::is_directory(path, error)) return {};
     return invalid(error ? error.message() : "must be a directory");
   }
   if (setting.name == "python" && !std::get<std::string>(value).empty())
@@ -142,6 +154,7 @@ Result<void> check_syntax(const Setting& setting, const SettingValue& value) {
   if (setting.name == "app") return check_app(std::get<std::string>(value));
   if (setting.name == "probe") return check_probe(std::get<std::string>(value));
   if (setting.name == "env") return check_environment(std::get<StringMap>(value));
+  if (setting.name == "forwarded_allow_ips") return check_proxies(std::get<StringList>(value));
   if (setting.name == "bind") {
     const auto& addresses = std::get<StringList>(value);
     if (addresses.empty()) return invalid("must name at least one address");

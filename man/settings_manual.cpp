@@ -62,8 +62,8 @@ std::string type_of(const Setting& setting) {
 
 std::string default_of(const Setting& setting) {
   if (setting.default_text.empty()) return "none";
-  return setting.unit == "seconds" ? fmt::format("{} s", setting.default_text)
-                                   : std::string(setting.default_text);
+  if (setting.unit.empty()) return std::string(setting.default_text);
+  return fmt::format("{} {}", setting.default_text, setting.unit == "seconds" ? "s" : setting.unit);
 }
 
 std::string list_settings() {

@@ -235,6 +235,32 @@ TEST_F(LoadSettings, ChecksThatNamedFoldersExist) {
               HasSubstr("pythonpath: /no/such: No such file"));
 }
 
+TEST_F(LoadSettings, ChecksTheProxiesThatAreBelieved) {
+  EXPECT_EQ(failure_of("forwarded_allow_ips = [\"10.0.0.0/8\", \"2001:db8::1\", \"unix:\"]"),
+            "(no failure)");
+  EXPECT_EQ(failure_of("forwarded_allow_ips = \"*\""), "(no failure)");
+  EXPECT_EQ(failure_of("forwarded_allow_ips = []"), "(no failure)");
+  EXPECT_EQ(failure_of("forwarded_allow_ips = \"proxy.example\""),
+            in_file(2, R"(forwarded_allow_ips: "proxy.example" is no IP address or network)"));
+  EXPECT_THAT(failure_of("forwarded_allow_ips = \"10.0.0.1/8\""), HasSubstr("10.0.0.0/8"));
+}
+
+TEST_F(LoadSettings, AsksForASpoolFolderThatIsThere) {
+  EXPECT_EQ(failure_of("spool_directory = \"" + folder_.string() + "\""), "(no failure)");
+  EXPECT_THAT(failure_of("spool_directory = \"/no/such\""), HasSubstr("No such file"));
+  EXPECT_THAT(failure_of("spool_directory = \"\""), HasSubstr("must be an absolute path"));
+  EXPECT_THAT(failure_of("spool_directory = \"tmp\""), HasSubstr("must be an absolute path"));
+}
+
+TEST_F(LoadSettings, RefusesLimitsThatWouldServeNobody) {
+  for (const char* line :
+       {"worker_connections = 0", "limit_request_line = 0", "limit_request_fields = 0",
+        "limit_request_field_size = 0", "limit_request_head = 0", "request_head_timeout = 0",
+        "request_body_timeout = 0", "send_timeout = 0"})
+    EXPECT_THAT(failure_of(line), HasSubstr("between")) << line;
+  EXPECT_EQ(failure_of("limit_request_body = 0"), "(no failure)") << "none";
+}
+
 TEST_F(LoadSettings, ChecksTheProbePath) {
   EXPECT_THAT(failure_of("probe = \"health\""), HasSubstr("must be a path"));
   EXPECT_THAT(failure_of("probe = \"/a b\""), HasSubstr("must be a path"));

@@ -43,6 +43,25 @@ TEST(SettingsTable, HasTheDefaultsOfTheManual) {
   EXPECT_EQ(settings.log_level, "info");
 }
 
+TEST(SettingsTable, HasSafeDefaultsForWhatClientsMayTake) {
+  const Settings settings = default_settings();
+  EXPECT_EQ(settings.worker_connections, 16384);
+  EXPECT_EQ(settings.limit_request_line, 8190);
+  EXPECT_EQ(settings.limit_request_fields, 100);
+  EXPECT_EQ(settings.limit_request_field_size, 8190);
+  EXPECT_EQ(settings.limit_request_head, 32 << 10);
+  EXPECT_EQ(settings.limit_request_body, 1 << 30);
+  EXPECT_EQ(settings.request_head_timeout, std::chrono::seconds(10));
+  EXPECT_EQ(settings.request_body_timeout, std::chrono::seconds(30));
+  EXPECT_EQ(settings.send_timeout, std::chrono::minutes(1));
+  EXPECT_EQ(settings.body_buffer_size, 64 << 10);
+  EXPECT_EQ(settings.reply_buffer_size, 256 << 10);
+  EXPECT_EQ(settings.spool_directory, "/var/tmp");
+  EXPECT_EQ(settings.forwarded_allow_ips, (StringList{"127.0.0.1", "::1", "unix:"}));
+  EXPECT_EQ(settings.proxy_protocol, "off");
+  EXPECT_EQ(settings.header_map, "drop");
+}
+
 TEST(SettingsTable, GivesEachSettingAVariableAndAnOption) {
   EXPECT_EQ(setting_variable(*find_setting("graceful_timeout")), "GREEN_GRACEFUL_TIMEOUT");
   EXPECT_EQ(setting_option(*find_setting("graceful_timeout")), "--graceful-timeout");
