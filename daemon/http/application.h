@@ -18,10 +18,11 @@ struct Header {
   std::string_view value;  ///< without surrounding whitespace
 };
 
-/// Where a connection comes from and arrived at, as text made once per connection.
+/// Where a request comes from and arrived at: of its connection, made once, or as trusted proxies
+/// say (forwarded.h).
 struct Endpoints {
   std::string remote_address;  ///< "192.0.2.1", "2001:db8::1"; empty for a unix socket
-  std::string remote_port;     ///< empty for a unix socket
+  std::string remote_port;     ///< empty for a unix socket, or where a proxy did not say
   std::string local_address;   ///< for SERVER_NAME: an address, or a unix socket's path
   std::string local_port;      ///< empty for a unix socket
 };
@@ -29,12 +30,14 @@ struct Endpoints {
 /// A complete request: head and whole body have been read. Views live as long as the exchange.
 struct Request {
   std::string_view method;
-  std::string_view target;  ///< request-target as received (RFC 9112, 3.2)
-  std::string_view path;    ///< of the target, still percent-encoded; "*" for OPTIONS *
-  std::string_view query;   ///< without '?'
-  int version_minor = 1;    ///< of HTTP/1.x
-  std::span<const Header>
-      headers;           ///< absolute-form targets: Host is the target's (RFC 9112, 3.2.2)
+  std::string_view target;           ///< request-target as received (RFC 9112, 3.2)
+  std::string_view path;             ///< of the target, still percent-encoded; "*" for OPTIONS *
+  std::string_view query;            ///< without '?'
+  int version_minor = 1;             ///< of HTTP/1.x
+  std::string_view scheme = "http";  ///< or "https", where a trusted proxy says so
+  /// Host is an absolute-form target's (RFC 9112, 3.2.2) or the one a trusted proxy names. No name
+  /// has an underscore; forwarding headers are from trusted proxies only.
+  std::span<const Header> headers;
   bool chunked = false;  ///< the body came in chunks: its length is body->size() alone
   const Endpoints* endpoints = nullptr;
   Body* body = nullptr;  ///< never null
@@ -57,6 +60,10 @@ class Exchange {
   /// header, a bad name, Transfer-Encoding, a bad Content-Length. After one, nothing is started.
   virtual Result<void> start(int status, std::string_view reason,
                              std::span<const Header> headers) = 0;
+  /// An interim response (103, early hints), sent at once; nothing is sent to HTTP/1.0. Errors: a
+  /// status out of 102–199, a bad header, or the reply's head was sent (ErrorCode::application);
+  /// the client is gone (ErrorCode::unavailable).
+  virtual Result<void> send_interim(int status, std::span<const Header> headers) = 0;
   /// A part of the body, sent at once. Errors: more than the declared Content-Length (what fits is
   /// sent) or no start() (ErrorCode::application); the client is gone (ErrorCode::unavailable).
   virtual Result<void> write(std::string_view data) = 0;

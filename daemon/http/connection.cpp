@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "common/log.h"
+#include "daemon/http/proxy_protocol.h"
 
 namespace green::http {
 namespace {
@@ -52,7 +53,11 @@ ConnectionContext::~ConnectionContext() {
 }
 
 Connection::Connection(ConnectionContext& context, Fd socket, Endpoints endpoints)
-    : context_(context), socket_(std::move(socket)), endpoints_(std::move(endpoints)) {}
+    : context_(context), socket_(std::move(socket)), endpoints_(std::move(endpoints)) {
+  const Limits& limits = context_.limits;
+  awaits_proxy_header_ =
+      limits.proxy_protocol && limits.trusted_peers.trusts_peer(endpoints_.remote_address);
+}
 
 Connection::~Connection() {
   if (socket_) context_.reactor.remove(socket_.get(), *this);
@@ -142,8 +147,40 @@ bool Connection::receive() {
   return true;
 }
 
+/// Whether the header is whole and off the input.
+bool Connection::take_proxy_header(std::string_view& input) {
+  const std::size_t before = proxy_header_ ? proxy_header_->size() : 0;
+  if (proxy_header_) proxy_header_->append(input);
+  auto read = read_proxy_header(proxy_header_ ? *proxy_header_ : input);
+  switch (read.status) {
+    case ProxyHeaderRead::Status::need_more:
+      if (!proxy_header_) proxy_header_ = std::make_unique<std::string>(input);
+      return false;
+    case ProxyHeaderRead::Status::malformed:
+      // Nothing that follows can be told apart from a forged origin: no reply either.
+      log_debug("{}: a connection without a valid PROXY header was closed",
+                endpoints_.remote_address);
+      close();
+      return false;
+    case ProxyHeaderRead::Status::complete:
+      break;
+  }
+  input.remove_prefix(read.consumed - before);
+  proxy_header_.reset();
+  awaits_proxy_header_ = false;
+  peer_is_known_ = read.header.origin != ProxyHeader::Origin::unknown;
+  if (read.header.origin == ProxyHeader::Origin::address) {
+    endpoints_ = {.remote_address = std::move(read.header.source_address),
+                  .remote_port = std::move(read.header.source_port),
+                  .local_address = std::move(read.header.destination_address),
+                  .local_port = std::move(read.header.destination_port)};
+  }
+  return true;
+}
+
 /// Returns what is left over while the next request has to wait.
 std::string_view Connection::consume(std::string_view input) {
+  if (awaits_proxy_header_ && !take_proxy_header(input)) return {};
   while (!input.empty()) {
     if (state_ == ConnectionState::lingering || state_ == ConnectionState::closed) return {};
     if (!is_reading() || requests_this_turn_ >= context_.limits.requests_per_turn) return input;
@@ -191,7 +228,7 @@ void Connection::invite_body() {
 void Connection::call_application() {
   state_ = ConnectionState::calling;
   cancel_timeout();
-  exchange_->open(endpoints_);
+  exchange_->open(endpoints_, peer_is_known_);
   has_served_ = counted_ = in_call_ = true;
   context_.observer.call_begins(fresh_usec());
   context_.application.call(*exchange_);

@@ -80,6 +80,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   bool is_reading() const;
   void pump();
   bool receive();
+  bool take_proxy_header(std::string_view& input);
   std::string_view consume(std::string_view input);
   void begin_request();
   void invite_body();
@@ -103,8 +104,12 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   std::unique_ptr<HttpExchange> exchange_;
   /// Bytes of requests to come, read with one before. None are read while there are some.
   std::string read_ahead_;
+  /// The beginning of a PROXY header that is not whole yet.
+  std::unique_ptr<std::string> proxy_header_;
   std::uint32_t lingered_ = 0;
   int requests_this_turn_ = 0;
+  bool awaits_proxy_header_ = false;
+  bool peer_is_known_ = true;  ///< endpoints_ say who is at the other end
   bool readable_ = false;  ///< edge-triggered: there may be something to read since the last edge
   bool end_is_near_ = false;  ///< the client shut its side: read until the end shows
   bool watches_writable_ = false;

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "common/log.h"
+#include "daemon/http/forwarded.h"
 
 namespace green::http {
 namespace {
@@ -15,11 +16,18 @@ constexpr std::array plain_text{Header{"Content-Type", "text/plain; charset=utf-
 }  // namespace
 
 HttpExchange::HttpExchange(const Limits& limits, DateLine& date)
-    : body_(limits), parser_(limits, body_), writer_(date), output_(limits) {}
+    : limits_(limits), body_(limits), parser_(limits, body_), writer_(date), output_(limits) {}
 
-void HttpExchange::open(const Endpoints& endpoints) {
+void HttpExchange::open(const Endpoints& endpoints, bool peer_is_known) {
   request_ = parser_.request();
   request_.endpoints = &endpoints;
+  if (parser_.has_forwarding_headers()) {
+    const bool is_believed =
+        peer_is_known && limits_.trusted_peers.trusts_peer(endpoints.remote_address);
+    forwarded_ = endpoints;
+    request_.endpoints = &forwarded_;
+    apply_forwarded(limits_.trusted_peers, is_believed, parser_.headers(), request_, forwarded_);
+  }
   writer_.begin(request_.method == "HEAD", request_.version_minor, parser_.keep_alive());
   stage_ = Stage::open;
 }
@@ -28,6 +36,17 @@ Result<void> HttpExchange::start(int status, std::string_view reason,
                                  std::span<const Header> headers) {
   if (stage_ != Stage::open) return fail(ErrorCode::application, "the reply is finished");
   return writer_.start(status, reason, headers);
+}
+
+Result<void> HttpExchange::send_interim(int status, std::span<const Header> headers) {
+  if (stage_ != Stage::open || writer_.head_made()) {
+    return fail(ErrorCode::application, "the reply's head was sent already");
+  }
+  const auto interim = make_interim(status, headers);
+  if (!interim) return fail(interim.error());
+  // RFC 9110, 15.2: HTTP/1.0 knows none.
+  if (request_.version_minor == 0) return {};
+  return sink_->send({.before = *interim, .data = {}, .after = {}});
 }
 
 void HttpExchange::prepare_head() {

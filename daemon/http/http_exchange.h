@@ -36,6 +36,7 @@ class HttpExchange final : public Exchange {
   // The application's side.
   const Request& request() const override { return request_; }
   Result<void> start(int status, std::string_view reason, std::span<const Header> headers) override;
+  Result<void> send_interim(int status, std::span<const Header> headers) override;
   Result<void> write(std::string_view data) override;
   void finish(std::string_view rest) override;
   using Exchange::finish;
@@ -45,8 +46,9 @@ class HttpExchange final : public Exchange {
 
   // The connection's side.
   void attach(ReplySink& sink) { sink_ = &sink; }
-  /// The request is complete: the application may answer.
-  void open(const Endpoints& endpoints);
+  /// The request is complete: the application may answer. `peer_is_known` false: the connection's
+  /// origin is not what `endpoints` say, so nobody's word on it is taken.
+  void open(const Endpoints& endpoints, bool peer_is_known);
   /// Answers in the application's place; for a request that never reaches it. Closes afterwards.
   void refuse(const Rejection& rejection);
   bool is_finished() const { return stage_ == Stage::finished; }
@@ -64,12 +66,14 @@ class HttpExchange final : public Exchange {
 
   void prepare_head();
 
+  const Limits& limits_;
   ReplySink* sink_ = nullptr;
   Stage stage_ = Stage::reading;
   bool is_whole_ = false;
   Body body_;
   RequestParser parser_;
   Request request_;
+  Endpoints forwarded_;  ///< where a trusted proxy says more than the connection
   ResponseWriter writer_;
   OutputQueue output_;
 };

@@ -42,6 +42,13 @@ Result<void> InProcessExchange::start(int status, std::string_view reason,
   return {};
 }
 
+Result<void> InProcessExchange::send_interim(int status, std::span<const Header> headers) {
+  if (head_sent_ || is_done()) return fail(ErrorCode::application, "the reply was sent already");
+  const auto interim = make_interim(status, headers);
+  if (!interim) return fail(interim.error());
+  return {};
+}
+
 Result<void> InProcessExchange::write(std::string_view data) {
   if (is_done()) return fail(ErrorCode::application, "the reply is finished");
   if (status_ == 0) return fail(ErrorCode::application, "no reply was started");

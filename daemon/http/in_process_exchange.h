@@ -19,6 +19,8 @@ class InProcessExchange final : public Exchange {
 
   const Request& request() const override { return request_; }
   Result<void> start(int status, std::string_view reason, std::span<const Header> headers) override;
+  /// Checked, and left out: a probe asks for the reply.
+  Result<void> send_interim(int status, std::span<const Header> headers) override;
   Result<void> write(std::string_view data) override;
   void finish(std::string_view rest) override;
   using Exchange::finish;

@@ -1,4 +1,5 @@
-// What one client may take of a worker: sizes and times, with safe defaults. No thread affinity.
+// What one client may take of a worker, and whose word about clients is taken: safe defaults.
+// No thread affinity.
 #pragma once
 
 #include <chrono>
@@ -6,17 +7,26 @@
 #include <cstdint>
 #include <string>
 
+#include "common/result.h"
+#include "common/settings.h"
+#include "daemon/http/trusted_peers.h"
+
 namespace green::http {
+
+/// What becomes of header names with an underscore, which an environ cannot tell from those with a
+/// hyphen: a way past a proxy that sets the latter.
+enum class HeaderMap { drop, refuse };
 
 struct Limits {
   std::size_t request_line = 8190;    ///< bytes of method, target and version; more: 414
   std::size_t header_count = 100;     ///< more: 431
+  std::size_t field_bytes = 8190;     ///< of one header, name and value; more: 431
   std::size_t head_bytes = 32 << 10;  ///< request line and headers; more: 431. Trailers: the same
-  std::size_t chunk_extension_bytes = 4096;  ///< per chunk; more: 400
-  std::uint64_t body_bytes = 0;              ///< more: 413; 0: any size
+  std::uint64_t body_bytes = 1ULL << 30;     ///< more: 413; 0: any size
   std::size_t body_memory = 64 << 10;        ///< a longer body goes to an unlinked file
   std::size_t output_memory = 256 << 10;     ///< unsent reply; more goes to an unlinked file
   std::string spool_directory = "/var/tmp";  ///< where those files are made
+  std::size_t connections = 16384;           ///< accepted ones at a time; the next wait
 
   std::chrono::microseconds head_time = std::chrono::seconds(10);    ///< for a whole head; then 408
   std::chrono::microseconds body_idle = std::chrono::seconds(30);    ///< between bytes; then 408
@@ -26,6 +36,13 @@ struct Limits {
   std::chrono::microseconds drain_idle = std::chrono::seconds(1);  ///< idle ones live on, draining
   int accepts_per_turn = 8;                                        ///< of one listener
   int requests_per_turn = 16;  ///< pipelined ones of one connection
+
+  HeaderMap header_map = HeaderMap::drop;
+  TrustedPeers trusted_peers;   ///< whose X-Forwarded-*, Forwarded and PROXY headers are believed
+  bool proxy_protocol = false;  ///< trusted peers begin each connection with a PROXY header
 };
+
+/// As the operator set them.
+Result<Limits> make_limits(const Settings& settings);
 
 }  // namespace green::http

@@ -10,7 +10,7 @@
 
 #include "common/log.h"
 #include "daemon/http/ascii.h"
-#include "daemon/http/request_target.h"
+#include "daemon/http/request_head.h"
 
 static_assert(LLHTTP_VERSION_MAJOR > 9 ||
                   (LLHTTP_VERSION_MAJOR == 9 &&
@@ -58,12 +58,12 @@ struct RequestParser::State {
   std::vector<Field> fields;
   bool in_field_name = false;
 
-  std::vector<Header> headers;
+  RequestHead checked;
   Request request;
   bool keep_alive = false;
-  bool expects_continue = false;
   std::size_t trailer_bytes = 0;
-  std::size_t extension_bytes = 0;
+  std::uint64_t extension_bytes = 0;
+  std::size_t chunk_extension_bytes = 0;
   Rejection rejection{};
 
   static State& of(llhttp_t* parser) { return *static_cast<State*>(parser->data); }
@@ -88,12 +88,12 @@ struct RequestParser::State {
   }
 
   int on_target(const char* at, std::size_t length);
+  int on_trailer(std::size_t length);
+  int check_field();
   int on_field_name(const char* at, std::size_t length);
   int on_field_value(const char* at, std::size_t length);
   int on_head();
   int check_head();
-  int check_host(const Header* host, int count);
-  int check_transfer_coding();
   int on_body(const char* at, std::size_t length);
 
   int on_extension(std::size_t length);
@@ -114,30 +114,35 @@ int RequestParser::State::on_target(const char* at, std::size_t length) {
   return 0;
 }
 
+int RequestParser::State::on_trailer(std::size_t length) {
+  trailer_bytes += length;
+  return trailer_bytes > limits.head_bytes ? reject(431, "the trailers are too long") : 0;
+}
+
+int RequestParser::State::check_field() {
+  const Field& field = fields.back();
+  const std::size_t size = std::max(field.name.end, field.value.end) - field.name.begin;
+  return size > limits.field_bytes ? reject(431, "a header is too long") : 0;
+}
+
 int RequestParser::State::on_field_name(const char* at, std::size_t length) {
-  if (phase != Phase::head) {
-    trailer_bytes += length;
-    return trailer_bytes > limits.head_bytes ? reject(431, "the trailers are too long") : 0;
-  }
+  if (phase != Phase::head) return on_trailer(length);
   const Piece part = piece(at, length);
   if (in_field_name && fields.back().name.end == part.begin) {
     fields.back().name.end = part.end;
-    return 0;
+    return check_field();
   }
   if (fields.size() == limits.header_count) return reject(431, "too many headers");
   fields.push_back({.name = part, .value = {}});
   in_field_name = true;
-  return 0;
+  return check_field();
 }
 
 int RequestParser::State::on_field_value(const char* at, std::size_t length) {
-  if (phase != Phase::head) {
-    trailer_bytes += length + 4;
-    return trailer_bytes > limits.head_bytes ? reject(431, "the trailers are too long") : 0;
-  }
+  if (phase != Phase::head) return on_trailer(length + 4);
   extend(fields.back().value, at, length);
   in_field_name = false;
-  return 0;
+  return check_field();
 }
 
 int RequestParser::State::on_head() {
@@ -164,81 +169,22 @@ int RequestParser::State::check_head() {
   if (text({target.end, version.begin}) != " HTTP/") return reject(400, "malformed request line");
   if (llhttp.http_major != 1) return reject(505, "the HTTP version is not supported");
 
-  request.method = text(method);
-  request.target = text(target);
-  request.version_minor = llhttp.http_minor;
-  if (request.method == "CONNECT") return reject(501, "CONNECT is not served here");
-  const auto parsed = parse_target(request.method, request.target);
-  if (!parsed) return reject(400, "malformed request target");
-  request.path = parsed->path;
-  request.query = parsed->query;
-
-  Header* host = nullptr;
-  int host_count = 0;
-  headers.clear();
-  headers.reserve(fields.size() + 1);
-  for (const Field& field : fields) {
-    headers.push_back({text(field.name), trim_whitespace(text(field.value))});
-    Header& header = headers.back();
-    if (header.name.size() == 4 && equals_ignoring_case(header.name, "host")) {
-      host = &header;
-      ++host_count;
-    } else if (header.name.size() == 6 && equals_ignoring_case(header.name, "expect")) {
-      if (llhttp.http_minor == 0) continue;
-      if (!equals_ignoring_case(header.value, "100-continue")) {
-        return reject(417, "the expectation is unknown");
-      }
-      expects_continue = true;
-    }
+  checked.reserve(fields.size() + 1);
+  for (const Field& field : fields) checked.add(text(field.name), text(field.value));
+  const HeadFindings findings{
+      .method = text(method),
+      .target = text(target),
+      .version_minor = llhttp.http_minor,
+      .has_transfer_encoding = (llhttp.flags & F_TRANSFER_ENCODING) != 0,
+      .is_chunked = (llhttp.flags & F_CHUNKED) != 0,
+      .content_length = llhttp.content_length,
+  };
+  if (const auto refused = checked.check(findings, limits)) {
+    return reject(refused->status, refused->explanation);
   }
-  if (const int refused = check_host(host, host_count); refused != 0) {
-    return refused;
-  }
-  if (!parsed->authority.empty()) {
-    if (host != nullptr) {
-      host->value = parsed->authority;
-    } else {
-      headers.push_back({"Host", parsed->authority});
-    }
-  }
-  if ((llhttp.flags & F_TRANSFER_ENCODING) != 0) {
-    if (const int refused = check_transfer_coding(); refused != 0) return refused;
-  } else if (limits.body_bytes != 0 && llhttp.content_length > limits.body_bytes) {
-    return reject(413, "the body is too long");
-  }
-  request.headers = headers;
-  request.chunked = (llhttp.flags & F_CHUNKED) != 0;
+  request = checked.request();
   request.body = &body;
   keep_alive = llhttp_should_keep_alive(&llhttp) != 0;
-  return 0;
-}
-
-int RequestParser::State::check_host(const Header* host, int count) {
-  if (count > 1) return reject(400, "more than one Host header");
-  if (count == 0) return llhttp.http_minor == 0 ? 0 : reject(400, "no Host header");
-  return is_valid_host(host->value) ? 0 : reject(400, "malformed Host header");
-}
-
-int RequestParser::State::check_transfer_coding() {
-  if (llhttp.http_minor == 0) return reject(400, "Transfer-Encoding in HTTP/1.0");
-  int chunked_count = 0;
-  bool chunked_is_last = false;
-  for (const Header& header : headers) {
-    if (header.name.size() != 17 || !equals_ignoring_case(header.name, "transfer-encoding")) {
-      continue;
-    }
-    auto list = header.value;
-    while (!list.empty()) {
-      const auto coding = next_element(list);
-      if (coding.empty()) continue;
-      chunked_is_last = equals_ignoring_case(coding, "chunked");
-      if (!chunked_is_last) return reject(501, "the transfer coding is unknown");
-      ++chunked_count;
-    }
-  }
-  if (chunked_count != 1 || (llhttp.flags & F_CHUNKED) == 0) {
-    return reject(400, "malformed Transfer-Encoding");
-  }
   return 0;
 }
 
@@ -254,10 +200,12 @@ int RequestParser::State::on_body(const char* at, std::size_t length) {
 }
 
 int RequestParser::State::on_extension(std::size_t length) {
+  // In all no more than the body itself and a head: they are read for nothing.
   extension_bytes += length;
-  return extension_bytes > limits.chunk_extension_bytes
-             ? reject(400, "the chunk extensions are too long")
-             : 0;
+  chunk_extension_bytes += length;
+  const bool is_too_much = chunk_extension_bytes > limits.field_bytes ||
+                           extension_bytes > limits.head_bytes + body.size();
+  return is_too_much ? reject(400, "the chunk extensions are too long") : 0;
 }
 
 const llhttp_settings_t RequestParser::State::settings = [] {
@@ -285,7 +233,7 @@ const llhttp_settings_t RequestParser::State::settings = [] {
     return of(p).on_body(at, length);
   };
   callbacks.on_chunk_header = [](llhttp_t* p) {
-    of(p).extension_bytes = 0;
+    of(p).chunk_extension_bytes = 0;
     return 0;
   };
   const auto on_extension = [](llhttp_t* p, const char*, std::size_t length) {
@@ -401,9 +349,11 @@ void RequestParser::begin() {
   state.method = state.target = state.version = {};
   state.fields.clear();
   state.in_field_name = false;
+  state.checked.clear();
   state.request = {};
-  state.keep_alive = state.expects_continue = false;
-  state.trailer_bytes = state.extension_bytes = 0;
+  state.keep_alive = false;
+  state.trailer_bytes = state.chunk_extension_bytes = 0;
+  state.extension_bytes = 0;
 }
 
 RequestParser::Step RequestParser::feed(std::string_view input) {
@@ -429,7 +379,11 @@ bool RequestParser::has_begun() const {
 }
 const Request& RequestParser::request() const { return state_->request; }
 bool RequestParser::keep_alive() const { return state_->keep_alive; }
-bool RequestParser::expects_continue() const { return state_->expects_continue; }
+bool RequestParser::expects_continue() const { return state_->checked.expects_continue(); }
+bool RequestParser::has_forwarding_headers() const {
+  return state_->checked.has_forwarding_headers();
+}
+std::vector<Header>& RequestParser::headers() { return state_->checked.headers(); }
 const Rejection& RequestParser::rejection() const { return state_->rejection; }
 
 }  // namespace green::http

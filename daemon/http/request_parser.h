@@ -9,14 +9,9 @@
 #include "daemon/http/application.h"
 #include "daemon/http/body.h"
 #include "daemon/http/limits.h"
+#include "daemon/http/request_head.h"
 
 namespace green::http {
-
-/// Why a request is refused.
-struct Rejection {
-  int status;
-  std::string_view explanation;  ///< a constant
-};
 
 class RequestParser {
  public:
@@ -45,6 +40,9 @@ class RequestParser {
   const Request& request() const;
   bool keep_alive() const;
   bool expects_continue() const;
+  bool has_forwarding_headers() const;
+  /// Those of request(), to be changed with it.
+  std::vector<Header>& headers();
   const Rejection& rejection() const;
 
  private:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "daemon/http/ascii.h"
@@ -42,6 +43,34 @@ bool has_close(std::string_view connection) {
     if (equals_ignoring_case(next_element(connection), "close")) return true;
   }
   return false;
+}
+
+Result<void> check_header(const Header& header) {
+  if (!is_token(header.name)) {
+    return fail(ErrorCode::application, fmt::format("bad header name {:?}", header.name));
+  }
+  if (!is_field_value(header.value)) {
+    return fail(ErrorCode::application,
+                fmt::format("control character in the value of header {}", header.name));
+  }
+  return {};
+}
+
+void append_header(std::string& text, const Header& header) {
+  text.append(header.name);
+  text.append(": ");
+  text.append(header.value);
+  text.append("\r\n");
+}
+
+/// Headers of a connection or of a body's framing: no part of an interim response.
+bool belongs_to_final_reply(std::string_view name) {
+  constexpr std::array names{std::string_view("connection"), std::string_view("content-length"),
+                             std::string_view("keep-alive"), std::string_view("proxy-connection"),
+                             std::string_view("te"),         std::string_view("trailer"),
+                             std::string_view("upgrade"),    std::string_view("transfer-encoding")};
+  return std::ranges::any_of(
+      names, [name](std::string_view known) { return equals_ignoring_case(name, known); });
 }
 
 bool forbids_body(int status) { return status == 204 || status == 304; }
@@ -90,22 +119,13 @@ Result<void> ResponseWriter::start(int status, std::string_view reason,
       return fail(passes.error());
     }
     if (!*passes) continue;
-    buffer_.append(header.name);
-    buffer_.append(": ");
-    buffer_.append(header.value);
-    buffer_.append("\r\n");
+    append_header(buffer_, header);
   }
   return {};
 }
 
 Result<bool> ResponseWriter::take_header(const Header& header) {
-  if (!is_token(header.name)) {
-    return fail(ErrorCode::application, fmt::format("bad header name {:?}", header.name));
-  }
-  if (!is_field_value(header.value)) {
-    return fail(ErrorCode::application,
-                fmt::format("control character in the value of header {}", header.name));
-  }
+  if (auto checked = check_header(header); !checked) return fail(std::move(checked.error()));
   const auto is = [&header](std::string_view name) {
     return equals_ignoring_case(header.name, name);
   };
@@ -219,8 +239,26 @@ Frame ResponseWriter::next(std::string_view data, bool is_last) {
   return {.before = buffer_, .data = data, .after = after_};
 }
 
+Result<std::string> make_interim(int status, std::span<const Header> headers) {
+  // 100 and 101 are the server's own.
+  if (status < 102 || status > 199) {
+    return fail(ErrorCode::application, fmt::format("interim status {} is not 102 to 199", status));
+  }
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, standard_reason(status));
+  for (const Header& header : headers) {
+    if (auto checked = check_header(header); !checked) return fail(std::move(checked.error()));
+    if (!belongs_to_final_reply(header.name)) append_header(text, header);
+  }
+  text.append("\r\n");
+  return text;
+}
+
 std::string_view standard_reason(int status) {
   switch (status) {
+    case 102:
+      return "Processing";
+    case 103:
+      return "Early Hints";
     case 400:
       return "Bad Request";
     case 408:

@@ -74,6 +74,9 @@ class ResponseWriter {
   std::uint64_t written_ = 0;
 };
 
+/// A whole interim response; see Exchange::send_interim().
+Result<std::string> make_interim(int status, std::span<const Header> headers);
+
 /// The standard reason of a status, or empty.
 std::string_view standard_reason(int status);
 

@@ -60,7 +60,12 @@ class ServerImpl final : public Server, Deferred {
   void accept_some(Listener& listener);
 
  private:
-  enum class Acceptance { stopped, accepting, paused };
+  enum class Acceptance {
+    stopped,
+    accepting,
+    paused,  ///< for a moment
+    full,    ///< until a connection closes
+  };
 
   void run_deferred() override;
   void retire(Connection& connection);
@@ -70,8 +75,12 @@ class ServerImpl final : public Server, Deferred {
   Result<void> watch(Listener& listener);
   void unwatch_all();
   void pause();
+  void wait_for_room();
+  void accept_again();
   void look();
   void schedule_look();
+  /// Whether a warning that can come by the thousand is to be logged now.
+  bool is_due(std::uint64_t& last_usec);
 
   ConnectionContext context_;
   Acceptance acceptance_ = Acceptance::stopped;
@@ -81,6 +90,7 @@ class ServerImpl final : public Server, Deferred {
   Reactor::TimerId look_timer_ = 0;
   std::uint64_t accepting_since_usec_ = 0;
   std::uint64_t last_shortage_usec_ = 0;
+  std::uint64_t last_full_usec_ = 0;
   std::function<void()> on_drained_;
 };
 
@@ -151,6 +161,33 @@ void ServerImpl::pause() {
   schedule_look();
 }
 
+void ServerImpl::wait_for_room() {
+  acceptance_ = Acceptance::full;
+  unwatch_all();
+  if (look_timer_ != 0) context_.reactor.cancel(std::exchange(look_timer_, 0));
+  if (is_due(last_full_usec_)) {
+    log_warning("{} connections are open, as many as worker_connections allows: others wait",
+                connections_.size());
+  }
+}
+
+void ServerImpl::accept_again() {
+  acceptance_ = Acceptance::accepting;
+  for (auto& listener : listeners_) {
+    if (auto watched = watch(*listener); !watched) {
+      return context_.reactor.fail(std::move(watched.error()));
+    }
+  }
+}
+
+bool ServerImpl::is_due(std::uint64_t& last_usec) {
+  constexpr std::uint64_t log_interval_usec = 10'000'000;
+  const auto now = context_.reactor.now_usec();
+  if (last_usec != 0 && now - last_usec <= log_interval_usec) return false;
+  last_usec = now;
+  return true;
+}
+
 void ServerImpl::schedule_look() {
   if (look_timer_ != 0) context_.reactor.cancel(look_timer_);
   std::chrono::microseconds delay = short_pause;
@@ -166,23 +203,17 @@ void ServerImpl::schedule_look() {
 }
 
 void ServerImpl::look() {
-  if (acceptance_ == Acceptance::paused && context_.observer.may_accept()) {
-    acceptance_ = Acceptance::accepting;
-    for (auto& listener : listeners_) {
-      if (auto watched = watch(*listener); !watched) {
-        return context_.reactor.fail(std::move(watched.error()));
-      }
-    }
-  }
+  if (acceptance_ == Acceptance::paused && context_.observer.may_accept()) accept_again();
   if (acceptance_ == Acceptance::accepting) {
     for (auto& listener : listeners_) accept_some(*listener);
   }
-  if (acceptance_ != Acceptance::stopped) schedule_look();
+  if (acceptance_ == Acceptance::accepting || acceptance_ == Acceptance::paused) schedule_look();
 }
 
 void ServerImpl::accept_some(Listener& listener) {
   for (int i = 0; i < context_.limits.accepts_per_turn; ++i) {
     if (acceptance_ != Acceptance::accepting) return;
+    if (connections_.size() >= context_.limits.connections) return wait_for_room();
     if (!context_.observer.may_accept()) return pause();
     if (!accept_one(listener)) return;
   }
@@ -211,12 +242,9 @@ void ServerImpl::handle_accept_error(Listener& listener, int error) {
     case ENFILE:
     case ENOBUFS:
     case ENOMEM: {
-      constexpr std::uint64_t log_interval_usec = 10'000'000;
-      const auto now = context_.reactor.now_usec();
-      if (last_shortage_usec_ == 0 || now - last_shortage_usec_ > log_interval_usec) {
+      if (is_due(last_shortage_usec_)) {
         log_warning("accepting connections waits, with {} open: {}", connections_.size(),
                     Error::from_errno("accept4", error).message());
-        last_shortage_usec_ = now;
       }
       return pause();
     }
@@ -279,6 +307,11 @@ void ServerImpl::drain(std::function<void()> on_drained) {
 
 void ServerImpl::run_deferred() {
   retired_.clear();
+  if (acceptance_ == Acceptance::full && connections_.size() < context_.limits.connections) {
+    // What waited was not reported anew: the look finds it.
+    accept_again();
+    look();
+  }
   if (!context_.draining || !connections_.empty() || !on_drained_) return;
   const auto tell = std::exchange(on_drained_, nullptr);
   tell();

@@ -10,9 +10,12 @@
 
 namespace green::http {
 
-Result<SpoolFile> SpoolFile::create(const std::string& directory) {
-  auto unnamed =
-      move_high(Fd(open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600)));
+int SpoolFile::open_unnamed(const char* directory) {
+  return ::open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+}
+
+Result<SpoolFile> SpoolFile::create(const std::string& directory, OpenUnnamed open) {
+  auto unnamed = move_high(Fd(open(directory.c_str())));
   if (unnamed) return SpoolFile(std::move(*unnamed));
   Fd fd;
   std::string path = directory + "/green-spool-XXXXXX";

@@ -13,8 +13,13 @@ namespace green::http {
 
 class SpoolFile {
  public:
-  /// O_TMPFILE in `directory`; where the file system cannot, mkstemp and unlink.
-  static Result<SpoolFile> create(const std::string& directory);
+  /// How a file without a name is opened; -1 with errno where that cannot be.
+  using OpenUnnamed = int (*)(const char* directory);
+  /// O_TMPFILE, which not every file system knows.
+  static int open_unnamed(const char* directory);
+
+  /// A file that never had a name; where that cannot be, mkstemp and unlink.
+  static Result<SpoolFile> create(const std::string& directory, OpenUnnamed open = open_unnamed);
 
   Result<void> append(std::string_view data);
   /// pread: 0 at the end.

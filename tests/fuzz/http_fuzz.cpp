@@ -5,14 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "daemon/http/body.h"
 #include "daemon/http/server.h"
+#include "tests/fuzz/replay.h"
 
 namespace green::http {
 namespace {
@@ -30,6 +28,7 @@ class MoodyApplication final : public Application {
       }
       sum += header.name.size() + header.value.size();
     }
+    if (sum % 5 == 0) (void)exchange.send_interim(103, request.headers);
     switch (sum % 6) {
       case 0:
         return exchange.abort();
@@ -51,9 +50,10 @@ class MoodyApplication final : public Application {
 };
 
 void run(std::string_view input) {
-  // The first byte says how the rest is cut into reads.
+  // The first byte says how the rest is cut into reads, and what the server is told of its peers.
   if (input.empty()) return;
-  const std::size_t part = static_cast<unsigned char>(input.front()) + std::size_t{1};
+  const auto first = static_cast<unsigned char>(input.front());
+  const std::size_t part = first + std::size_t{1};
   input.remove_prefix(1);
   auto reactor = Reactor::create();
   if (!reactor) std::abort();
@@ -63,6 +63,10 @@ void run(std::string_view input) {
   limits.body_memory = 64;
   limits.output_memory = 64;
   limits.spool_directory = "/tmp";
+  limits.proxy_protocol = first % 4 == 1;
+  const std::vector<std::string> trusted{"unix:", "192.0.2.0/24"};
+  if (first % 2 == 1) limits.trusted_peers = *TrustedPeers::create(trusted);
+  if (first % 8 == 5) limits.header_map = HeaderMap::refuse;
   const auto server = Server::create(**reactor, application, observer, limits);
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
@@ -97,18 +101,3 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   green::http::run({reinterpret_cast<const char*>(data), size});
   return 0;
 }
-
-#ifndef GREEN_LIBFUZZER
-int main(int count, char** arguments) {
-  for (int i = 1; i < count; ++i) {
-    std::ifstream file(arguments[i], std::ios::binary);
-    if (!file) {
-      std::cerr << arguments[i] << ": cannot be read\n";
-      return 1;
-    }
-    const std::string input{std::istreambuf_iterator<char>(file), {}};
-    green::http::run(input);
-  }
-  std::cout << count - 1 << " inputs replayed\n";
-}
-#endif

@@ -381,5 +381,242 @@ TEST_F(Connections, EndTheLoopWithAnErrorWhenTheApplicationClosesTheirDescriptor
   client.release();
 }
 
+class Origins : public Connections {
+ protected:
+  /// A socket pair's ends are unix sockets.
+  void trust(const std::vector<std::string>& names, bool proxy_protocol = false) {
+    auto limits = fast_limits();
+    limits.trusted_peers = *TrustedPeers::create(names);
+    limits.proxy_protocol = proxy_protocol;
+    limits.head_time = milliseconds(200);
+    restart(limits);
+    application.answer = [this](Exchange& exchange) {
+      const Request& request = exchange.request();
+      std::string host;
+      for (const Header& header : request.headers) {
+        if (header.name == "Host") host = header.value;
+      }
+      seen.push_back(request.endpoints->remote_address + " " + std::string(request.scheme) + " " +
+                     host);
+      ASSERT_TRUE(exchange.start(200, "OK", {}));
+      exchange.finish("ok\n");
+    };
+  }
+  std::vector<std::string> seen;
+};
+constexpr std::string_view forwarded_get =
+    "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
+    "X-Forwarded-Host: shop.example\r\n\r\n";
+
+TEST_F(Origins, AreWhatATrustedProxySays) {
+  trust({"unix:"});
+  const auto client = connect();
+  ask(client, forwarded_get);
+  ask(client, get);
+  EXPECT_EQ(seen, (std::vector<std::string>{"192.0.2.7 https shop.example", " http a"}))
+      << "nothing of one request stays for the next";
+}
+
+TEST_F(Origins, AreNotWhatAnybodySays) {
+  trust({"127.0.0.1"});
+  const auto client = connect();
+  ask(client, forwarded_get);
+  EXPECT_EQ(seen, std::vector<std::string>{" http a"});
+  ASSERT_EQ(application.requests.size(), 1U);
+  EXPECT_EQ(application.requests[0].headers.size(), 1U) << "the headers are dropped";
+}
+
+TEST_F(Origins, AreWhatAProxyHeaderSays) {
+  trust({"unix:"}, true);
+  const auto client = connect();
+  ask(client, "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n" + std::string(get));
+  ask(client, get);
+  EXPECT_EQ(seen, (std::vector<std::string>{"192.0.2.7 http a", "192.0.2.7 http a"}));
+}
+
+TEST_F(Origins, OfAProxyHeaderDecideWhoIsBelieved) {
+  trust({"unix:", "10.0.0.0/8"}, true);
+  const auto one = connect();
+  ask(one, "PROXY TCP4 192.0.2.9 198.51.100.1 4711 443\r\n" + std::string(forwarded_get));
+  const auto two = connect();
+  ask(two, "PROXY TCP4 10.1.1.1 198.51.100.1 4711 443\r\n" + std::string(forwarded_get));
+  const auto three = connect();
+  ask(three, "PROXY UNKNOWN\r\n" + std::string(forwarded_get));
+  EXPECT_EQ(seen, (std::vector<std::string>{"192.0.2.9 http a", "192.0.2.7 https shop.example",
+                                            " http a"}));
+}
+
+TEST_F(Origins, OfAProxysOwnConnectionAreItsOwn) {
+  trust({"unix:"}, true);
+  const auto client = connect();
+  ask(client, std::string("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16) + std::string(forwarded_get));
+  EXPECT_EQ(seen, std::vector<std::string>{"192.0.2.7 https shop.example"});
+}
+
+TEST_F(Origins, MayComeByteByByte) {
+  trust({"unix:"}, true);
+  const auto client = connect();
+  const auto bytes = "PROXY TCP6 2001:db8::7 ::1 4711 443\r\n" + std::string(get);
+  for (const char c : bytes) {
+    send(client, {&c, 1});
+    turn(1);
+  }
+  EXPECT_TRUE(receive_until(client, "\n").ends_with("ok\n"));
+  EXPECT_EQ(seen, std::vector<std::string>{"2001:db8::7 http a"});
+}
+
+TEST_F(Origins, MustBeSaidByAProxyThatSpeaksTheProtocol) {
+  trust({"unix:"}, true);
+  const auto client = connect();
+  send(client, get);
+  EXPECT_EQ(receive_all(client), "");
+  EXPECT_TRUE(seen.empty());
+  EXPECT_EQ(observer.closed, 1);
+}
+
+TEST_F(Origins, AreNotTakenFromAProxyHeaderOfAnybody) {
+  trust({"127.0.0.1"}, true);
+  const auto forger = connect();
+  send(forger, "PROXY TCP4 127.0.0.1 198.51.100.1 4711 443\r\n" + std::string(get));
+  EXPECT_TRUE(receive_all(forger).starts_with("HTTP/1.1 501 "));
+  EXPECT_TRUE(seen.empty());
+  const auto honest = connect();
+  EXPECT_TRUE(ask(honest, get).ends_with("ok\n"));
+}
+
+TEST_F(Origins, AreNotTakenFromAProxyHeaderThatNobodyAskedFor) {
+  trust({"unix:"});
+  const auto client = connect();
+  send(client, "PROXY TCP4 127.0.0.1 198.51.100.1 4711 443\r\n" + std::string(get));
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 501 "));
+  EXPECT_TRUE(seen.empty());
+}
+
+TEST_F(Origins, AreNotAwaitedForEver) {
+  trust({"unix:"}, true);
+  const auto client = connect();
+  send(client, "PROXY TCP4 192.");
+  EXPECT_EQ(receive_all(client), "");
+}
+
+TEST_F(Connections, SendInterimResponsesBeforeTheReply) {
+  application.answer = [](Exchange& exchange) {
+    const Header link{"Link", "</a.css>; rel=preload"};
+    EXPECT_TRUE(exchange.send_interim(103, {&link, 1}));
+    ASSERT_TRUE(exchange.start(200, "OK", {}));
+    EXPECT_TRUE(exchange.send_interim(102, {})) << "nothing of the 200 was sent";
+    EXPECT_FALSE(exchange.head_sent());
+    ASSERT_TRUE(exchange.write("x"));
+    const auto late = exchange.send_interim(103, {});
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code(), ErrorCode::application);
+    exchange.finish("y\n");
+    EXPECT_FALSE(exchange.send_interim(103, {}));
+  };
+  const auto client = connect();
+  send(client, get);
+  const auto reply = receive_until(client, "0\r\n\r\n");
+  EXPECT_TRUE(
+      reply.starts_with("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+                        "HTTP/1.1 102 Processing\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\n"))
+      << reply;
+}
+
+TEST_F(Connections, SendNoInterimResponseToHttp10) {
+  application.answer = [](Exchange& exchange) {
+    EXPECT_TRUE(exchange.send_interim(103, {}));
+    ASSERT_TRUE(exchange.start(200, "OK", {}));
+    exchange.finish("x\n");
+  };
+  const auto client = connect();
+  send(client, "GET / HTTP/1.0\r\n\r\n");
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+TEST_F(Connections, TellAnApplicationThatSendsAnInterimResponseThatTheClientIsGone) {
+  keep_exchanges();
+  {
+    const auto client = connect();
+    send(client, get);
+    turn();
+  }
+  turn();
+  ASSERT_EQ(kept.size(), 1U);
+  const auto sent = kept[0]->send_interim(103, {});
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code(), ErrorCode::unavailable);
+  kept[0]->abort();
+}
+
+TEST_F(Connections, NeverInviteABodyWithAnUnknownExpectation) {
+  const auto client = connect();
+  send(client, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n");
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 417 Expectation Failed\r\n"));
+}
+
+TEST_F(Connections, InviteAChunkedBodyAndRefuseItOnceItIsTooLong) {
+  auto limits = fast_limits();
+  limits.body_bytes = 3;
+  restart(limits);
+  const auto client = connect();
+  send(client,
+       "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
+  EXPECT_EQ(receive_until(client, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  send(client, "4\r\nabcd\r\n0\r\n\r\n");
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 413 "));
+}
+
+TEST_F(Connections, InviteNoBodyOfHttp10) {
+  const auto client = connect();
+  send(client, "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  turn();
+  EXPECT_EQ(take(client), "");
+  send(client, "hi");
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 200 "));
+}
+
+TEST_F(Connections, DoNotLetAHeadThatTricklesInTakeLonger) {
+  auto limits = fast_limits();
+  limits.head_time = milliseconds(100);
+  limits.field_bytes = limits.head_bytes = 1 << 20;
+  restart(limits);
+  const auto client = connect();
+  send(client, "GET / HTTP/1.1\r\nHost: a\r\nX: ");
+  std::string reply;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(turn_until([&] {
+    (void)::send(client.get(), "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    reply += take(client);
+    return reply.find("\r\n\r\n") != std::string::npos;
+  }));
+  EXPECT_TRUE(reply.starts_with("HTTP/1.1 408 ")) << reply;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST_F(Connections, DoNotTakeEmptyProgressForABody) {
+  auto limits = fast_limits();
+  limits.body_idle = milliseconds(100);
+  restart(limits);
+  const auto client = connect();
+  send(client, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  std::string reply;
+  EXPECT_TRUE(turn_until([&] {
+    (void)::send(client.get(), "0", 1, MSG_NOSIGNAL | MSG_DONTWAIT);  // zeros of a size
+    reply += take(client);
+    return reply.find("\r\n\r\n") != std::string::npos;
+  }));
+  EXPECT_TRUE(reply.starts_with("HTTP/1.1 408 ")) << reply;
+}
+
+TEST_F(Connections, RefuseADeclaredBodyThatIsTooLongBeforeReadingIt) {
+  auto limits = fast_limits();
+  limits.body_bytes = 10;
+  restart(limits);
+  const auto client = connect();
+  send(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n");
+  EXPECT_TRUE(receive_all(client).starts_with("HTTP/1.1 413 ")) << "no byte of it was sent";
+}
+
 }  // namespace
 }  // namespace green::http

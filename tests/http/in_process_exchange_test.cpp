@@ -52,5 +52,16 @@ TEST(InProcessExchange, KeepsOnlyTheBeginningOfALongReply) {
   EXPECT_EQ(exchange.body().size(), 64U << 10);
 }
 
+TEST(InProcessExchange, CheckInterimResponsesAndLeaveThemOut) {
+  InProcessExchange exchange("/", "a");
+  EXPECT_TRUE(exchange.send_interim(103, {}));
+  EXPECT_FALSE(exchange.send_interim(200, {}));
+  ASSERT_TRUE(exchange.start(200, "OK", {}));
+  exchange.finish("x");
+  EXPECT_FALSE(exchange.send_interim(103, {}));
+  EXPECT_EQ(exchange.status(), 200);
+  EXPECT_EQ(exchange.body(), "x");
+}
+
 }  // namespace
 }  // namespace green::http

@@ -12,7 +12,7 @@ class Parsers : public ::testing::Test {
     limits.request_line = 100;
     limits.header_count = 4;
     limits.head_bytes = 400;
-    limits.chunk_extension_bytes = 20;
+    limits.field_bytes = 350;
   }
   using Progress = RequestParser::Progress;
   /// In parts of `part` bytes.
@@ -59,7 +59,8 @@ TEST_F(Parsers, TakeAsManyHeadersAsTheLimitAndRefuseMore) {
 TEST_F(Parsers, RefuseAHeadPastTheLimit) {
   const std::string start = "GET / HTTP/1.1\r\n" + host;
   expect_status(200, start + "A: " + std::string(300, 'x') + "\r\n\r\n");
-  expect_status(431, start + "A: " + std::string(400, 'x') + "\r\n\r\n");
+  expect_status(
+      431, start + "A: " + std::string(200, 'x') + "\r\nB: " + std::string(200, 'x') + "\r\n\r\n");
   expect_status(431, start + std::string(100'000, 'x'));
 }
 
@@ -79,7 +80,34 @@ TEST_F(Parsers, RefuseTrailersPastTheLimit) {
 TEST_F(Parsers, RefuseChunkExtensionsPastTheLimit) {
   const std::string start = "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n";
   expect_status(200, start + "1;a=b\r\nx\r\n1;c=d\r\nx\r\n0\r\n\r\n");
-  expect_status(400, start + "1;a=" + std::string(30, 'b') + "\r\nx\r\n0\r\n\r\n");
+  expect_status(400, start + "1;a=" + std::string(351, 'b') + "\r\nx\r\n0\r\n\r\n");
+}
+
+TEST_F(Parsers, RefuseMoreChunkExtensionsThanBody) {
+  std::string input = "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 20; ++i) input += "1;a=" + std::string(30, 'b') + "\r\nx\r\n";
+  expect_status(400, input);
+}
+
+TEST_F(Parsers, TakeAHeaderOfTheLimitAndRefuseALongerOne) {
+  const std::string start = "GET / HTTP/1.1\r\n" + host;
+  expect_status(200, start + "A: " + std::string(347, 'x') + "\r\n\r\n");
+  expect_status(431, start + "A: " + std::string(348, 'x') + "\r\n\r\n");
+  expect_status(431, start + std::string(351, 'a'));
+}
+
+TEST_F(Parsers, DropHeadersWithAnUnderscore) {
+  RequestParser parser(limits, body);
+  ASSERT_EQ(parser.feed("GET / HTTP/1.1\r\n" + host + "X_A: 1\r\nX-A: 2\r\n\r\n").progress,
+            Progress::complete);
+  ASSERT_EQ(parser.request().headers.size(), 2U);
+  EXPECT_EQ(parser.request().headers[1].name, "X-A");
+}
+
+TEST_F(Parsers, RefuseHeadersWithAnUnderscoreWhereToldTo) {
+  limits.header_map = HeaderMap::refuse;
+  expect_status(400, "GET / HTTP/1.1\r\n" + host + "X_A: 1\r\n\r\n");
+  expect_status(200, "GET / HTTP/1.1\r\n" + host + "X-A: 1\r\n\r\n");
 }
 
 TEST_F(Parsers, RefuseALongUnknownMethod) {

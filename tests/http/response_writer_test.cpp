@@ -110,6 +110,15 @@ TEST_F(Writers, LeaveDateAndServerToTheApplicationThatSetsThem) {
             "HTTP/1.1 200 R\r\ndate: D\r\nSERVER: S\r\nContent-Length: 0\r\n\r\n");
 }
 
+TEST_F(Writers, KeepReasonsAndRepeatedHeadersAsTheyAre) {
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(
+      writer.start(299, "Fine, thank you", Headers{{"Set-Cookie", "a"}, {"set-cookie", "b"}}));
+  EXPECT_TRUE(
+      text(writer.next("", true))
+          .starts_with("HTTP/1.1 299 Fine, thank you\r\nSet-Cookie: a\r\nset-cookie: b\r\n"));
+}
+
 TEST_F(Writers, DropHopByHopHeadersAndHonourClose) {
   writer.begin(false, 1, true);
   EXPECT_EQ(
@@ -148,6 +157,34 @@ TEST_F(Writers, StartAnewWhileNothingWasMade) {
   ASSERT_TRUE(writer.start(200, "OK", Headers{{"Content-Length", "7"}}));
   EXPECT_EQ(whole(500, {}, "e"), "HTTP/1.1 500 R\r\nServer: green\r\nContent-Length: 1\r\n\r\ne");
   EXPECT_FALSE(writer.start(200, "OK", {}));
+}
+
+TEST(InterimResponses, AreAStatusAndHeadersAlone) {
+  const Headers headers{{"Link", "a"}, {"Link", "b"}};
+  EXPECT_EQ(make_interim(103, headers).value(),
+            "HTTP/1.1 103 Early Hints\r\nLink: a\r\nLink: b\r\n\r\n");
+  EXPECT_EQ(make_interim(199, {}).value(), "HTTP/1.1 199 \r\n\r\n");
+}
+
+TEST(InterimResponses, HaveNoHeadersOfTheConnectionOrTheBody) {
+  const Headers headers{{"Connection", "close"},
+                        {"content-length", "1"},
+                        {"Keep-Alive", "1"},
+                        {"TE", "x"},
+                        {"Trailer", "x"},
+                        {"Upgrade", "x"},
+                        {"Transfer-Encoding", "chunked"}};
+  EXPECT_EQ(make_interim(103, headers).value(), "HTTP/1.1 103 Early Hints\r\n\r\n");
+}
+
+TEST(InterimResponses, RefuseWhatWouldForgeAReply) {
+  for (const int status : {-1, 0, 99, 100, 101, 200, 1000}) EXPECT_FALSE(make_interim(status, {}));
+  for (const Header& header :
+       Headers{{"X", "a\r\nY: b"}, {"X", "a\n"}, {"X Y", "a"}, {"", "a"}, {"X\r\n", ""}}) {
+    const auto interim = make_interim(103, {&header, 1});
+    ASSERT_FALSE(interim);
+    EXPECT_EQ(interim.error().code(), ErrorCode::application);
+  }
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
 #include "daemon/http/server.h"
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/un.h>
+
+#include <atomic>
+#include <fstream>
+#include <thread>
 
 #include "tests/http/server_fixture.h"
 
@@ -77,13 +82,111 @@ TEST_F(Servers, LeaveAConnectionToOthersWhenTheyMayNotAccept) {
   EXPECT_TRUE(receive_until(client, "\n").ends_with("GET /\n")) << "and take it once they may";
 }
 
+/// As another worker that waits in front of us, is woken for a connection and does not take it.
+class Sleeper {
+ public:
+  explicit Sleeper(int listener) : epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLEXCLUSIVE;
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener, &event) != 0) std::abort();
+  }
+  ~Sleeper() {
+    if (thread_.joinable()) thread_.join();
+  }
+  void fall_asleep() {
+    thread_ = std::thread([this] {
+      thread_id_ = gettid();
+      epoll_event event{};
+      woken_ = epoll_wait(epoll_.get(), &event, 1, 10'000) == 1;
+    });
+    while (thread_id_ == 0 || !is_asleep()) std::this_thread::yield();
+  }
+  bool was_woken() {
+    thread_.join();
+    return woken_;
+  }
+
+ private:
+  bool is_asleep() const {
+    std::ifstream file("/proc/self/task/" + std::to_string(thread_id_.load()) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const auto name_end = text.rfind(") ");
+    return name_end != std::string::npos && text[name_end + 2] == 'S';
+  }
+  Fd epoll_;
+  std::thread thread_;
+  std::atomic<pid_t> thread_id_ = 0;
+  bool woken_ = false;
+};
+
 TEST_F(Servers, TakeAConnectionForWhichNobodyWasWoken) {
-  listen_and_accept();
-  // As if another process had used up the wake-up: the edge is not ours to see.
+  auto listener = make_listener();
+  Sleeper other(listener.get());
+  ASSERT_TRUE(server->add_listener(std::move(listener)));
+  ASSERT_TRUE(server->start_accepting());
   turn();
+  other.fall_asleep();
   const auto client = dial();
+  EXPECT_TRUE(other.was_woken());
+  pollfd ours{.fd = reactor->fd(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(poll(&ours, 1, 0), 0) << "we were woken as well: this shows nothing";
   send(client, get);
   EXPECT_TRUE(receive_until(client, "\n").ends_with("GET /\n"));
+}
+
+TEST_F(Servers, AcceptNoMoreThanTheirConnectionsAndGoOnWhenOneCloses) {
+  auto limits = fast_limits();
+  limits.connections = 2;
+  restart(limits);
+  listen_and_accept();
+  auto one = dial();
+  const auto two = dial();
+  EXPECT_TRUE(ask(one, get).ends_with("GET /\n"));
+  EXPECT_TRUE(ask(two, get).ends_with("GET /\n"));
+  const auto three = dial();
+  send(three, get);
+  turn(50);
+  EXPECT_EQ(observer.opened, 2);
+  EXPECT_EQ(take(three), "");
+  EXPECT_TRUE(ask(one, get).ends_with("GET /\n")) << "those that are open are served";
+  one.reset();
+  EXPECT_TRUE(receive_until(three, "\n").ends_with("GET /\n"));
+  EXPECT_EQ(server->connection_count(), 2U);
+}
+
+TEST_F(Servers, DoNotSpinWhileTheyAreFull) {
+  auto limits = fast_limits();
+  limits.connections = 1;
+  limits.keepalive = std::chrono::minutes(1);
+  restart(limits);
+  listen_and_accept();
+  const auto one = dial();
+  EXPECT_TRUE(ask(one, get).ends_with("GET /\n"));
+  const auto two = dial();
+  reactor->set_turn_callback({}, milliseconds(50));
+  int turns = 0;
+  const auto end = std::chrono::steady_clock::now() + milliseconds(300);
+  while (std::chrono::steady_clock::now() < end) {
+    ASSERT_TRUE(reactor->turn(true));
+    ++turns;
+  }
+  EXPECT_LT(turns, 20);
+}
+
+TEST_F(Servers, DrainWhileTheyAreFull) {
+  auto limits = fast_limits();
+  limits.connections = 1;
+  restart(limits);
+  listen_and_accept();
+  auto one = dial();
+  EXPECT_TRUE(ask(one, get).ends_with("GET /\n"));
+  const auto two = dial();
+  bool drained = false;
+  server->drain([&] { drained = true; });
+  one.reset();
+  EXPECT_TRUE(turn_until([&] { return drained; }));
+  EXPECT_EQ(observer.opened, 1) << "what waits is for others";
 }
 
 TEST_F(Servers, StopAcceptingButServeWhatWasAlreadyWaiting) {
@@ -209,14 +312,44 @@ TEST_F(Servers, ServeOnAUnixSocketWithoutARemoteAddress) {
   ::unlink(path.c_str());
 }
 
-TEST_F(Servers, HoldThousandsOfIdleConnections) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::size_t most_memory_of_an_idle_connection = 64 << 10;  // the sanitizer's own
+#else
+constexpr std::size_t most_memory_of_an_idle_connection = 4 << 10;
+#endif
+
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t size = 0, resident = 0;
+  file >> size >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(Servers, HoldThousandsOfIdleConnectionsInLittleMemory) {
   rlimit files{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
-  const auto count = std::min<rlim_t>(1000, (files.rlim_cur - 64) / 2);
+  files.rlim_cur = files.rlim_max;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+  const auto count = std::min<rlim_t>(10'000, (files.rlim_cur - 64) / 2);
+  ASSERT_GE(count, 1000U);
+  auto limits = fast_limits();
+  limits.keepalive = limits.head_time = std::chrono::minutes(10);
+  restart(limits);
+  // What is made once is there before the measurement.
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(ask(connect(), get).ends_with("GET /\n"));
+  application.requests = {};
   std::vector<Fd> clients;
-  for (rlim_t i = 0; i < count; ++i) clients.push_back(connect());
-  for (const auto& client : clients) EXPECT_TRUE(ask(client, get).ends_with("GET /\n"));
-  EXPECT_EQ(server->connection_count(), count);
+  clients.reserve(count);
+  const auto before = resident_bytes();
+  for (rlim_t i = 0; i < count; ++i) {
+    clients.push_back(connect());
+    EXPECT_TRUE(ask(clients.back(), get).ends_with("GET /\n"));
+    application.requests.clear();
+  }
+  EXPECT_GE(server->connection_count(), count);
+  const auto each = (resident_bytes() - before) / count;
+  RecordProperty("bytes_an_idle_connection", static_cast<int>(each));
+  EXPECT_LE(each, most_memory_of_an_idle_connection);
   clients.clear();
   EXPECT_TRUE(turn_until([&] { return server->connection_count() == 0; }));
 }
