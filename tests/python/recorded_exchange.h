@@ -48,6 +48,12 @@ class RecordedExchange final : public Exchange {
     for (const Header& header : list) headers.emplace_back(header.name, header.value);
     return {};
   }
+  Result<void> send_interim(int code, std::span<const Header> list) override {
+    if (sent) return fail(ErrorCode::application, "the reply's head was sent already");
+    auto& interim = interims.emplace_back(code, decltype(headers)());
+    for (const Header& header : list) interim.second.emplace_back(header.name, header.value);
+    return {};
+  }
   Result<void> write(std::string_view data) override {
     if (gone) return fail(ErrorCode::unavailable, "the client is gone");
     sent = true;
@@ -73,6 +79,7 @@ class RecordedExchange final : public Exchange {
   int status = 0;
   std::string reason;
   std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<std::pair<int, std::vector<std::pair<std::string, std::string>>>> interims;
   std::vector<std::string> parts;
   std::string body;
   int finishes = 0;
