@@ -86,7 +86,8 @@ WsgiEnviron::WsgiEnviron(bool multiprocess)
     : keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),       interned("QUERY_STRING"),
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
             interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
-            interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input")},
+            interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input"),
+            interned("wsgi.url_scheme")},
       http_1_0_(interned("HTTP/1.0")),
       http_1_1_(interned("HTTP/1.1")) {
   py::dict base;
@@ -134,6 +135,7 @@ bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request)
     if (name.empty()) name = "localhost";
     if (port.empty()) port = "80";
   }
+  if (request.scheme != "http" && !set_text(environ, keys_.url_scheme, request.scheme)) return false;
   return set_text(environ, keys_.server_name, name) && set_text(environ, keys_.server_port, port) &&
          set_text(environ, keys_.remote_addr, ends.remote_address) &&
          (ends.remote_port.empty() || set_text(environ, keys_.remote_port, ends.remote_port));

@@ -21,7 +21,8 @@ class WsgiEnviron {
  private:
   struct Keys {
     PyRef request_method, path_info, query_string, raw_uri, server_protocol, server_name,
-        server_port, remote_addr, remote_port, content_type, content_length, wsgi_input;
+        server_port, remote_addr, remote_port, content_type, content_length, wsgi_input,
+        url_scheme;
   };
   struct TextHash {
     using is_transparent = void;

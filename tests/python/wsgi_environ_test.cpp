@@ -45,6 +45,13 @@ TEST(WsgiEnviron, HoldsBothEndsOfATcpConnection) {
   EXPECT_EQ(text(environ, "REMOTE_PORT"), "4711");
 }
 
+TEST(WsgiEnviron, HasTheSchemeOfTheRequest) {
+  RecordedExchange exchange;
+  EXPECT_EQ(text(environ_of(exchange), "wsgi.url_scheme"), "http");
+  exchange.values.scheme = "https";
+  EXPECT_EQ(text(environ_of(exchange), "wsgi.url_scheme"), "https");
+}
+
 TEST(WsgiEnviron, NamesTheServerAfterTheHostHeaderOnAUnixSocket) {
   RecordedExchange exchange;
   exchange.endpoints = {
