@@ -2,47 +2,18 @@
 // thread.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "common/fd.h"
 #include "daemon/http/application.h"
+#include "daemon/http/connection_context.h"
 #include "daemon/http/http_exchange.h"
-#include "daemon/http/limits.h"
 #include "daemon/http/reactor.h"
-#include "daemon/http/server.h"
 
 namespace green::http {
-
-class Connection;
-
-/// What all connections of a server share.
-struct ConnectionContext {
-  ConnectionContext(Reactor& reactor, Application& application, ServerObserver& observer,
-                    Limits limits);
-  ~ConnectionContext();
-
-  Reactor& reactor;
-  Application& application;
-  ServerObserver& observer;
-  const Limits limits;
-  bool draining = false;
-  DateLine date;
-  ExchangePool pool;
-  TimeoutList head_timeouts;
-  TimeoutList body_timeouts;
-  TimeoutList write_timeouts;
-  TimeoutList idle_timeouts;
-  TimeoutList linger_timeouts;
-  TimeoutList drain_timeouts;
-  std::array<char, 64 << 10> read_buffer;
-  /// Takes a closed connection off the server, to be destroyed once no code of it is running.
-  std::function<void(Connection&)> retire;
-};
 
 enum class ConnectionState {
   idle,          ///< between requests, or before the first
