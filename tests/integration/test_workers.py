@@ -111,13 +111,16 @@ def test_the_death_of_the_zygote_loses_no_worker(site):
     with Load(greend.address) as load:
         os.kill(zygotes[0], signal.SIGKILL)
         wait_for(lambda: is_gone(zygotes[0]), "the zygote's death")
-        wait_for(lambda: load.answered > 300, "load goes on")
         # There is a zygote again, and a dead worker is replaced again.
         greend.wait_status("generation 2: 2 workers ready$")
+        answered = load.answered
+        wait_for(lambda: load.answered > answered + 300, "load goes on")
+        assert load.failures == {}, load.samples
         victim = greend.worker_pids().pop()
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(greend.worker_pids(2)) == 2, "two workers", 20)
-    assert sum(load.failures.values()) <= 2, load.samples
+    # The zygote's death cost nothing; the worker's, at most the connections it had.
+    assert set(load.failures) <= {"reset"} and sum(load.failures.values()) <= 4, load.samples
 
 
 def test_workers_end_when_greend_is_killed(site):
