@@ -16,9 +16,11 @@ enum class WorkerActivity : std::uint32_t { none = 0, starting, idle, busy, drai
 
 /// One worker's slot: two cache lines of its own.
 struct alignas(64) ScoreboardSlot {
-  std::atomic<std::uint64_t> heartbeat_usec;  ///< CLOCK_MONOTONIC of the loop's last turn
-  std::atomic<std::uint64_t>
-      busy_since_usec;                     ///< CLOCK_MONOTONIC; 0: no request in the application
+  /// CLOCK_MONOTONIC of the loop's last turn, or, if that is earlier, of the start of the oldest
+  /// call that runs on a thread: `timeout` bounds every call, whatever the loop does meanwhile.
+  std::atomic<std::uint64_t> heartbeat_usec;
+  /// CLOCK_MONOTONIC at the start of the oldest call; 0: no request in the application.
+  std::atomic<std::uint64_t> busy_since_usec;
   std::atomic<std::uint64_t> requests;     ///< answered since this worker's start
   std::atomic<std::uint64_t> accepted;     ///< connections accepted
   std::atomic<std::uint32_t> connections;  ///< open now

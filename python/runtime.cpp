@@ -10,8 +10,10 @@
 #include "python/application_fork.h"
 #include "python/fork_hazards.h"
 #include "python/interpreter.h"
+#include "python/last_traceback.h"
 #include "python/traceback.h"
 #include "python/wsgi_application.h"
+#include "python/wsgi_threads.h"
 
 namespace green::python {
 namespace {
@@ -78,11 +80,15 @@ class CPythonRuntime final : public Runtime {
     }
   }
 
-  std::expected<std::unique_ptr<http::Application>, LoadFailure> make_application(
-      bool multiprocess) override {
+  std::expected<std::unique_ptr<SiteApplication>, LoadFailure> make_application(
+      bool multiprocess, std::size_t threads) override {
     try {
-      return std::make_unique<WsgiApplication>(PyRef::borrow(application_.get()), multiprocess,
-                                               last_traceback_);
+      if (threads > 1)
+        return std::make_unique<WsgiThreads>(application_.get(), multiprocess, threads,
+                                             last_traceback_);
+      return std::make_unique<WsgiApplication>(
+          PyRef::borrow(application_.get()),
+          Concurrency{.processes = multiprocess, .threads = false}, last_traceback_);
     } catch (py::error_already_set& error) {
       error.restore();
       return std::unexpected(LoadFailure{StartFailure::application, take_traceback()});
@@ -95,7 +101,7 @@ class CPythonRuntime final : public Runtime {
     PyEval_RestoreThread(state);
   }
 
-  std::string take_last_traceback() override { return std::exchange(last_traceback_, {}); }
+  std::string take_last_traceback() override { return last_traceback_.take(); }
 
   void finalize() override {
     application_.reset();
@@ -106,7 +112,7 @@ class CPythonRuntime final : public Runtime {
   std::string app_;
   std::set<unsigned long> known_sockets_;
   PyRef application_;
-  std::string last_traceback_;
+  LastTraceback last_traceback_;
 };
 
 }  // namespace

@@ -2,15 +2,19 @@
 // All calls on the thread that made the Runtime, which holds the GIL except inside without_gil().
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <expected>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "common/result.h"
 #include "common/settings.h"
 #include "common/worker_spec.h"
 #include "daemon/http/application.h"
+#include "daemon/http/reactor.h"
 
 namespace green::python {
 
@@ -18,6 +22,22 @@ namespace green::python {
 struct LoadFailure {
   StartFailure kind;
   std::string text;  ///< one line for `configuration`; the full traceback for `application`
+};
+
+/// Calls that were given to an application and are not over.
+struct CallsUnderWay {
+  std::size_t count = 0;
+  std::uint64_t oldest_usec = 0;  ///< CLOCK_MONOTONIC at the start of the oldest that runs; 0: none
+};
+
+/// The site's application behind the HTTP seam.
+class SiteApplication : public http::Application {
+ public:
+  /// Where calls go on after call() has returned (threads = N): before the first, starts what runs
+  /// them. `on_progress` is called on the loop thread whenever some were answered or have ended.
+  virtual Result<void> start(http::Reactor& reactor, std::function<void()> on_progress) = 0;
+  /// Loop thread.
+  virtual CallsUnderWay under_way() const = 0;
 };
 
 class Runtime {
@@ -49,10 +69,12 @@ class Runtime {
   /// Again after anything that may have set handlers of its own (the import).
   virtual void enable_stack_dumps(int dump_signal, int fd) = 0;
 
-  /// The loaded application behind the HTTP seam; it must go before finalize(). `multiprocess`, for
-  /// wsgi.multiprocess. A child that the application forks in a request and that returns is ended.
-  virtual std::expected<std::unique_ptr<http::Application>, LoadFailure> make_application(
-      bool multiprocess) = 0;
+  /// The loaded application; it must go before finalize(). `multiprocess`, for wsgi.multiprocess.
+  /// `threads` 1: called on this thread, with the GIL. More: called on as many threads of its own,
+  /// and this thread must not hold the GIL while its loop runs.
+  /// A child that the application forks in a request and that returns is ended.
+  virtual std::expected<std::unique_ptr<SiteApplication>, LoadFailure> make_application(
+      bool multiprocess, std::size_t threads) = 0;
 
   /// Runs `blocking` with the GIL released, so that the application's threads run.
   virtual void without_gil(const std::function<void()>& blocking) = 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "python/application_fork.h"
+#include "python/header_list.h"
 
 namespace green::python {
 namespace {
@@ -22,26 +23,8 @@ StartResponseObject* as_start_response(PyObject* object) {
   return reinterpret_cast<StartResponseObject*>(object);
 }
 
-/// The bytes of a str whose characters are all latin-1, without a copy; nullopt of any other.
-std::optional<std::string_view> latin1_view(PyObject* text) {
-  if (PyUnicode_READY(text) < 0) {
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) return std::nullopt;
-  return std::string_view(reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(text)),
-                          static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)));
-}
-
 void raise(PyObject* type, const char* what, PyObject* object) {
   PyErr_Format(type, "%s, not %.200s", what, Py_TYPE(object)->tp_name);
-}
-
-void raise(const Error& error) {
-  if (error.code() == ErrorCode::unavailable)
-    PyErr_SetString(PyExc_ConnectionResetError, error.message().c_str());
-  else
-    PyErr_SetString(PyExc_ValueError, error.message().c_str());
 }
 
 struct Status {
@@ -68,47 +51,6 @@ bool read_status(PyObject* object, Status& status) {
     return false;
   }
   if (text->size() > 4) status.reason = text->substr(4);
-  return true;
-}
-
-bool read_header_text(PyObject* object, const char* part, std::string_view& text) {
-  if (!PyUnicode_Check(object)) {
-    PyErr_Format(PyExc_TypeError, "start_response: a header's %s must be a str, not %.200s (%R)",
-                 part, Py_TYPE(object)->tp_name, object);
-    return false;
-  }
-  const auto view = latin1_view(object);
-  if (!view) {
-    PyErr_Format(PyExc_ValueError,
-                 "start_response: a header's %s has characters outside latin-1: %R", part, object);
-    return false;
-  }
-  text = *view;
-  return true;
-}
-
-bool read_headers(PyObject* object, std::vector<http::Header>& headers) {
-  if (!PyList_Check(object)) {
-    raise(PyExc_TypeError, "start_response: the headers must be a list of (name, value) tuples",
-          object);
-    return false;
-  }
-  const Py_ssize_t count = PyList_GET_SIZE(object);
-  headers.clear();
-  headers.reserve(static_cast<std::size_t>(count));
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PyList_GET_ITEM(object, i);
-    if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2) {
-      PyErr_Format(PyExc_TypeError,
-                   "start_response: a header must be a (name, value) tuple, not %R", item);
-      return false;
-    }
-    http::Header header;
-    if (!read_header_text(PyTuple_GET_ITEM(item, 0), "name", header.name) ||
-        !read_header_text(PyTuple_GET_ITEM(item, 1), "value", header.value))
-      return false;
-    headers.push_back(header);
-  }
   return true;
 }
 
@@ -191,9 +133,10 @@ PyObject* call(PyObject* object, PyObject* const* arguments, std::size_t flags, 
   if (!may_start(self, values[2])) return nullptr;
   Status status;
   thread_local std::vector<http::Header> headers;  // its capacity is kept from call to call
-  if (!read_status(values[0], status) || !read_headers(values[1], headers)) return nullptr;
+  if (!read_status(values[0], status) || !read_headers("start_response", values[1], headers))
+    return nullptr;
   if (const auto started = self.exchange->start(status.code, status.reason, headers); !started) {
-    raise(started.error());
+    raise_error(started.error());
     return nullptr;
   }
   self.was_called = true;
@@ -263,7 +206,7 @@ bool send_body_part(http::Exchange& exchange, PyObject* start_response, PyObject
   if (!check_body_part(start_response, part, data)) return false;
   if (data.empty()) return true;
   const auto written = exchange.write(data);
-  if (!written) raise(written.error());
+  if (!written) raise_error(written.error());
   return written.has_value();
 }
 

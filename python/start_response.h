@@ -1,5 +1,5 @@
 // The start_response callable of one WSGI call (PEP 3333), and the write() it returns.
-// Loop thread, with the GIL.
+// With the GIL.
 #pragma once
 
 #include <string_view>

@@ -4,8 +4,10 @@
 
 #include "common/log.h"
 #include "python/application_fork.h"
+#include "python/early_hints.h"
 #include "python/start_response.h"
 #include "python/traceback.h"
+#include "python/wsgi_errors.h"
 #include "python/wsgi_input.h"
 
 namespace green::python {
@@ -20,15 +22,17 @@ bool is_list_or_tuple(PyObject* object) {
 
 }  // namespace
 
-WsgiApplication::WsgiApplication(PyRef application, bool multiprocess, std::string& last_traceback)
+WsgiApplication::WsgiApplication(PyRef application, Concurrency concurrency,
+                                 LastTraceback& last_traceback)
     : application_(std::move(application)),
-      environ_(multiprocess),
+      environ_(concurrency),
       last_traceback_(last_traceback),
       close_name_(PyRef::steal(PyUnicode_InternFromString("close"))) {
   if (!close_name_) throw pybind11::error_already_set();
 }
 
 void WsgiApplication::call(http::Exchange& exchange) {
+  const EarlyHintsScope hints(exchange);
   const PyRef input = WsgiInput::create(*exchange.request().body);
   const PyRef start_response = StartResponse::create(exchange);
   const PyRef environ =
@@ -37,15 +41,16 @@ void WsgiApplication::call(http::Exchange& exchange) {
   const Outcome outcome = call_application(call, environ.get());
   if (outcome == Outcome::failed) report(exchange.request(), "the application failed");
   PyErr_Clear();  // of a client that is gone
+  // The application may keep it; the request's body may not outlive finish().
+  if (input) WsgiInput::detach(input.get());
   // The reply leaves before close(), where frameworks put work that the client need not wait for.
   if (outcome == Outcome::answered)
     exchange.finish(call.rest);
   else
     exchange.abort();
   if (call.result) close_result(exchange.request(), call.result.get());
-  // The application may keep them; the exchange does not outlive this call.
-  if (input) WsgiInput::detach(input.get());
   if (start_response) StartResponse::detach(start_response.get());
+  flush_wsgi_errors();
 }
 
 WsgiApplication::Outcome WsgiApplication::call_application(Call& call, PyObject* environ) {
@@ -105,9 +110,10 @@ WsgiApplication::Outcome WsgiApplication::send_parts(Call& call) {
 }
 
 void WsgiApplication::report(const http::Request& request, std::string_view what) {
-  last_traceback_ = take_traceback();
+  std::string traceback = take_traceback();
   log_error("{} {}: {}\n{}", request.method, request.target.substr(0, logged_target_size), what,
-            last_traceback_);
+            traceback);
+  last_traceback_.set(std::move(traceback));
 }
 
 void WsgiApplication::close_result(const http::Request& request, PyObject* result) {

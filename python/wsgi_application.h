@@ -1,20 +1,25 @@
-// A WSGI application (PEP 3333) behind the HTTP seam. Loop thread, with the GIL.
+// A WSGI application (PEP 3333), called where call() is: on the loop thread, or, one of these each,
+// on the threads of a pool (wsgi_threads.h). With the GIL.
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "daemon/http/application.h"
+#include "python/last_traceback.h"
 #include "python/py_ref.h"
+#include "python/runtime.h"
 #include "python/wsgi_environ.h"
 
 namespace green::python {
 
-class WsgiApplication final : public http::Application {
+class WsgiApplication final : public SiteApplication {
  public:
   /// The traceback of a failed call also goes to `last_traceback`, which must outlive this.
   /// Throws pybind11::error_already_set.
-  WsgiApplication(PyRef application, bool multiprocess, std::string& last_traceback);
+  WsgiApplication(PyRef application, Concurrency concurrency, LastTraceback& last_traceback);
+
+  Result<void> start(http::Reactor&, std::function<void()>) override { return {}; }
+  CallsUnderWay under_way() const override { return {}; }
 
   /// Answers before it returns. What the application raises (SystemExit and KeyboardInterrupt too:
   /// one request must not end a worker) is logged, and answered by 500 where nothing was sent yet.
@@ -42,7 +47,7 @@ class WsgiApplication final : public http::Application {
 
   PyRef application_;
   WsgiEnviron environ_;
-  std::string& last_traceback_;
+  LastTraceback& last_traceback_;
   PyRef close_name_;
 };
 

@@ -8,6 +8,8 @@
 
 #include "common/names.h"
 #include "daemon/http/body.h"
+#include "python/early_hints.h"
+#include "python/wsgi_errors.h"
 
 namespace green::python {
 namespace {
@@ -20,6 +22,11 @@ PyRef interned(const char* text) {
   PyRef key = PyRef::steal(PyUnicode_InternFromString(text));
   if (!key) throw py::error_already_set();
   return key;
+}
+
+py::object taken(PyRef object) {
+  if (!object) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object.release());
 }
 
 PyRef latin1(std::string_view text) {
@@ -82,7 +89,7 @@ std::pair<std::string_view, std::string_view> split_host(std::string_view host) 
 
 }  // namespace
 
-WsgiEnviron::WsgiEnviron(bool multiprocess)
+WsgiEnviron::WsgiEnviron(Concurrency concurrency)
     : keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),       interned("QUERY_STRING"),
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
             interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
@@ -95,9 +102,10 @@ WsgiEnviron::WsgiEnviron(bool multiprocess)
   base["SERVER_SOFTWARE"] = "green/" + std::string(version);
   base["wsgi.version"] = py::make_tuple(1, 0);
   base["wsgi.url_scheme"] = "http";
-  base["wsgi.errors"] = py::module_::import("sys").attr("stderr");
-  base["wsgi.multithread"] = false;
-  base["wsgi.multiprocess"] = multiprocess;
+  base["wsgi.errors"] = taken(make_wsgi_errors());
+  base["wsgi.early_hints"] = taken(make_early_hints());
+  base["wsgi.multithread"] = concurrency.threads;
+  base["wsgi.multiprocess"] = concurrency.processes;
   base["wsgi.run_once"] = false;
   base["wsgi.input_terminated"] = true;
   base["wsgi.file_wrapper"] = py::module_::import("wsgiref.util").attr("FileWrapper");
@@ -133,9 +141,10 @@ bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request)
     // left.
     std::tie(name, port) = split_host(header_value(request, "host"));
     if (name.empty()) name = "localhost";
-    if (port.empty()) port = "80";
+    if (port.empty()) port = request.scheme == "https" ? "443" : "80";
   }
-  if (request.scheme != "http" && !set_text(environ, keys_.url_scheme, request.scheme)) return false;
+  if (request.scheme != "http" && !set_text(environ, keys_.url_scheme, request.scheme))
+    return false;
   return set_text(environ, keys_.server_name, name) && set_text(environ, keys_.server_port, port) &&
          set_text(environ, keys_.remote_addr, ends.remote_address) &&
          (ends.remote_port.empty() || set_text(environ, keys_.remote_port, ends.remote_port));
@@ -144,8 +153,6 @@ bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request)
 bool WsgiEnviron::add_headers(PyObject* environ, const http::Request& request) {
   bool has_body = false;
   for (const http::Header& header : request.headers) {
-    // "X_Thing" would arrive as the same key as "X-Thing": a way past a proxy that sets the latter.
-    if (header.name.contains('_')) continue;
     if (equals_ignoring_case(header.name, "content-length") ||
         equals_ignoring_case(header.name, "transfer-encoding")) {
       has_body = true;

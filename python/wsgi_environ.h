@@ -1,4 +1,4 @@
-// The environ dict of a request (PEP 3333). Loop thread, with the GIL.
+// The environ dict of a request (PEP 3333). One thread, with the GIL.
 #pragma once
 
 #include <string>
@@ -10,10 +10,16 @@
 
 namespace green::python {
 
+/// Whether other processes, or other threads of this one, call the same application meanwhile.
+struct Concurrency {
+  bool processes = false;
+  bool threads = false;
+};
+
 class WsgiEnviron {
  public:
   /// Makes what is the same for every request. Throws pybind11::error_already_set.
-  explicit WsgiEnviron(bool multiprocess);
+  explicit WsgiEnviron(Concurrency concurrency);
 
   /// A new dict, or empty with a Python exception set. `input` becomes wsgi.input.
   PyRef build(const http::Request& request, PyObject* input);
@@ -21,8 +27,7 @@ class WsgiEnviron {
  private:
   struct Keys {
     PyRef request_method, path_info, query_string, raw_uri, server_protocol, server_name,
-        server_port, remote_addr, remote_port, content_type, content_length, wsgi_input,
-        url_scheme;
+        server_port, remote_addr, remote_port, content_type, content_length, wsgi_input, url_scheme;
   };
   struct TextHash {
     using is_transparent = void;

@@ -1,4 +1,4 @@
-// wsgi.input (PEP 3333) over a request's body, which was read whole. Loop thread, with the GIL.
+// wsgi.input (PEP 3333) over a request's body, which was read whole. With the GIL.
 #pragma once
 
 #include "daemon/http/body.h"

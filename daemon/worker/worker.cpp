@@ -12,7 +12,6 @@
 #include "common/high_fd.h"
 #include "common/log.h"
 #include "common/names.h"
-#include "daemon/http/in_process_exchange.h"
 #include "daemon/worker/process_title.h"
 #include "daemon/worker/worker_signals.h"
 
@@ -44,7 +43,8 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
   if (loaded) {
     // Last: the import may have set handlers of its own.
     process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.low_descriptors.error());
-    auto application = process_.runtime->make_application(process_.settings.workers > 1);
+    auto application = process_.runtime->make_application(
+        process_.settings.workers > 1, static_cast<std::size_t>(process_.settings.threads));
     if (application)
       application_ = std::move(*application);
     else
@@ -62,7 +62,10 @@ Result<void> Worker::serve() {
   state_ = State::ready;
   meter_.set_resting(WorkerActivity::idle);
   send(message_of(MessageType::ready));
-  return reactor_->run();
+  if (!is_threaded()) return reactor_->run();
+  Result<void> served;
+  process_.runtime->without_gil([&] { served = reactor_->run(); });
+  return served;
 }
 
 Result<void> Worker::set_up() {
@@ -71,8 +74,14 @@ Result<void> Worker::set_up() {
   auto reactor = http::Reactor::create();
   if (!reactor) return fail(std::move(reactor.error()));
   reactor_ = std::move(*reactor);
-  reactor_->set_blocking_wait(
-      [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
+  if (is_threaded()) {
+    meter_.follow_calls();
+    if (auto started = application_->start(*reactor_, [this] { on_progress(); }); !started)
+      return started;
+  } else {
+    reactor_->set_blocking_wait(
+        [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
+  }
   reactor_->set_turn_callback([this](std::uint64_t now_usec) { on_turn(now_usec); },
                               heartbeat_interval(process_.settings.timeout));
   auto limits = http::make_limits(process_.settings);
@@ -142,11 +151,22 @@ void Worker::answer_probe() {
   const std::uint64_t start = monotonic_usec();
   meter_.heartbeat(start);
   static_cast<void>(process_.runtime->take_last_traceback());  // of another request
-  http::InProcessExchange exchange(process_.settings.probe, "localhost");
-  application_->call(exchange);
+  if (probe_) return;  // one that is under way answers for both
+  probe_.emplace(process_.settings.probe, "localhost");
+  application_->call(*probe_);
+  if (probe_->is_done()) send_probe_result();
+}
+
+void Worker::send_probe_result() {
   Message answer = message_of(MessageType::probed);
-  answer.code = exchange.aborted() ? 0 : exchange.status();
+  answer.code = probe_->aborted() ? 0 : probe_->status();
   send(answer, process_.runtime->take_last_traceback());
+  probe_.reset();
+}
+
+void Worker::on_progress() {
+  meter_.update(monotonic_usec(), application_->under_way());
+  if (probe_ && probe_->is_done()) send_probe_result();
 }
 
 void Worker::start_drain() {
@@ -171,7 +191,10 @@ void Worker::update_accepting() {
 }
 
 void Worker::on_turn(std::uint64_t now_usec) {
-  meter_.heartbeat(now_usec);
+  if (is_threaded())
+    meter_.update(now_usec, application_->under_way());
+  else
+    meter_.heartbeat(now_usec);
   update_accepting();
   if (now_usec < next_repair_usec_) return;
   next_repair_usec_ = now_usec + repair_interval_usec;
@@ -215,10 +238,12 @@ int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool import
       log_error("worker {}: {}", slot, served.error().message());
       status = exit_failure;
     }
+    // Threads are joined here and in finalize(), the pool's and the application's, and may never
+    // end.
+    const auto bound =
+        std::chrono::duration_cast<seconds>(process.settings.graceful_timeout).count();
+    exit_after(static_cast<unsigned>(std::clamp<std::int64_t>(bound, 1, 3600)), status);
   }
-  // Threads that the application left are joined here, and may never end.
-  const auto bound = std::chrono::duration_cast<seconds>(process.settings.graceful_timeout).count();
-  exit_after(static_cast<unsigned>(std::clamp<std::int64_t>(bound, 1, 3600)), status);
   process.runtime->finalize();
   return status;
 }

@@ -1,5 +1,6 @@
 // A worker: one loop that accepts, calls the application and replies, until greend says drain,
-// SIGTERM comes, or the channel closes. Main thread of a process that a zygote forked.
+// SIGTERM comes, or the channel closes. Main thread of a process that a zygote forked. With
+// threads = N the application runs on threads of its own, and the loop without the GIL.
 //
 //   starting ──ready sent──▶ ready ──serve──▶ serving ──drain, SIGTERM, channel closed──▶ draining
 //   ──▶ exit 0
@@ -8,8 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "common/fd.h"
+#include "daemon/http/in_process_exchange.h"
 #include "daemon/http/reactor.h"
 #include "daemon/http/server.h"
 #include "daemon/worker/site_process.h"
@@ -46,6 +49,10 @@ class Worker {
   void handle(const Message& message);
   void channel_lost();
   void answer_probe();
+  void send_probe_result();
+  bool is_threaded() const { return process_.settings.threads > 1; }
+  /// Calls on threads were answered, or have ended.
+  void on_progress();
   void start_drain();
   /// Accepts while it was told to serve and its generation is the one that serves.
   void update_accepting();
@@ -63,10 +70,13 @@ class Worker {
   Fd term_event_;
   Watch channel_watch_;
   Watch term_watch_;
-  // In the order of their making: the server goes first, then the application, then the loop.
+  /// The probe under way.
+  std::optional<http::InProcessExchange> probe_;
+  // The application goes first: its threads end before the exchanges they answer. Then the server,
+  // then the loop.
   std::unique_ptr<http::Reactor> reactor_;
-  std::unique_ptr<http::Application> application_;
   std::unique_ptr<http::Server> server_;
+  std::unique_ptr<python::SiteApplication> application_;
 };
 
 }  // namespace green::worker

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace green::worker {
 namespace {
 
@@ -32,14 +34,19 @@ void WorkerMeter::connection_opened() {
 void WorkerMeter::connection_closed() { add(slot_.connections, ~0U); }
 
 void WorkerMeter::call_begins(std::uint64_t now_usec) {
-  // A turn may hold many requests: each of them is progress.
-  heartbeat(now_usec);
-  slot_.busy_since_usec.store(now_usec, std::memory_order_relaxed);
+  if (!follows_calls_) {
+    // A turn may hold many requests: each of them is progress.
+    heartbeat(now_usec);
+    slot_.busy_since_usec.store(now_usec, std::memory_order_relaxed);
+  } else if (slot_.busy_since_usec.load(std::memory_order_relaxed) == 0) {
+    slot_.busy_since_usec.store(now_usec, std::memory_order_relaxed);
+  }
   slot_.activity.store(WorkerActivity::busy, std::memory_order_relaxed);
   add(slot_.in_flight, 1U);
 }
 
 void WorkerMeter::call_ended() {
+  if (follows_calls_) return;
   slot_.busy_since_usec.store(0, std::memory_order_relaxed);
   slot_.activity.store(resting_, std::memory_order_relaxed);
 }
@@ -51,6 +58,16 @@ void WorkerMeter::request_done() {
 
 void WorkerMeter::heartbeat(std::uint64_t now_usec) {
   slot_.heartbeat_usec.store(now_usec, std::memory_order_relaxed);
+}
+
+void WorkerMeter::update(std::uint64_t now_usec, const python::CallsUnderWay& calls) {
+  heartbeat(calls.oldest_usec == 0 ? now_usec : std::min(calls.oldest_usec, now_usec));
+  if (calls.count == 0) {
+    slot_.busy_since_usec.store(0, std::memory_order_relaxed);
+    slot_.activity.store(resting_, std::memory_order_relaxed);
+  } else if (calls.oldest_usec != 0) {
+    slot_.busy_since_usec.store(calls.oldest_usec, std::memory_order_relaxed);
+  }
 }
 
 void WorkerMeter::set_resting(WorkerActivity activity) {

@@ -4,6 +4,7 @@
 
 #include "common/scoreboard.h"
 #include "daemon/http/server.h"
+#include "python/runtime.h"
 
 namespace green::worker {
 
@@ -21,6 +22,11 @@ class WorkerMeter final : public http::ServerObserver {
   void request_done() override;
 
   void heartbeat(std::uint64_t now_usec);
+  /// Calls go on after call_ended() (threads = N): from here on, update() says what is under way.
+  void follow_calls() { follows_calls_ = true; }
+  /// The heartbeat does not pass the start of the oldest call that runs: greend sees one that is
+  /// stuck after `timeout`, just as if it held up the loop.
+  void update(std::uint64_t now_usec, const python::CallsUnderWay& calls);
   /// What the worker does between requests: starting, idle or draining.
   void set_resting(WorkerActivity activity);
 
@@ -29,6 +35,7 @@ class WorkerMeter final : public http::ServerObserver {
   ScoreboardSlot& slot_;
   std::uint64_t generation_;
   WorkerActivity resting_ = WorkerActivity::starting;
+  bool follows_calls_ = false;
 };
 
 }  // namespace green::worker

@@ -49,9 +49,10 @@ def app(environ, start_response):
     return [b'parent' if pid else b'child']
 )");
   auto module = pybind11::module_::import("forking_app");
-  std::string traceback;
+  LastTraceback traceback;
   http::RecordedExchange exchange;
-  WsgiApplication application(PyRef::borrow(module.attr("app").ptr()), true, traceback);
+  WsgiApplication application(PyRef::borrow(module.attr("app").ptr()), {.processes = true},
+                              traceback);
   application.call(exchange);
   EXPECT_EQ(exchange.body, "parent");
   EXPECT_EQ(status_of(module.attr("children").cast<pybind11::list>()[0].cast<pid_t>()), 1);

@@ -21,16 +21,17 @@ class Site {
   explicit Site(std::string_view code) : names_(run_python("log = []\n" + std::string(code))) {}
 
   void call(RecordedExchange& exchange) {
-    WsgiApplication application(PyRef::borrow(names_["app"].ptr()), true, traceback);
     ::testing::internal::CaptureStderr();
-    application.call(exchange);
+    call_quietly(exchange);
     logged = ::testing::internal::GetCapturedStderr();
     EXPECT_EQ(PyErr_Occurred(), nullptr);
     EXPECT_EQ(exchange.finishes + exchange.aborts, 1) << "answered other than once";
   }
   void call_quietly(RecordedExchange& exchange) {
-    WsgiApplication application(PyRef::borrow(names_["app"].ptr()), true, traceback);
+    LastTraceback last;
+    WsgiApplication application(PyRef::borrow(names_["app"].ptr()), {.processes = true}, last);
     application.call(exchange);
+    traceback = last.take();
   }
   void run(const char* function) { names_[function](); }
   std::string log() { return py::str(names_["log"]).cast<std::string>(); }

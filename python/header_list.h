@@ -1,0 +1,25 @@
+// The lists of (name, value) tuples that WSGI has for headers. With the GIL.
+#pragma once
+
+#include <Python.h>
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "daemon/http/application.h"
+
+namespace green::python {
+
+/// The bytes of a str whose characters are all latin-1, without a copy; nullopt of any other.
+std::optional<std::string_view> latin1_view(PyObject* text);
+
+/// Views of `list`'s texts. False with an exception set that begins with `caller`: TypeError for
+/// other types, ValueError for characters outside latin-1.
+bool read_headers(const char* caller, PyObject* list, std::vector<http::Header>& headers);
+
+/// Raises what an exchange answered: ConnectionResetError for a client that is gone, else
+/// ValueError.
+void raise_error(const Error& error);
+
+}  // namespace green::python

@@ -1,0 +1,71 @@
+// An exchange whose application runs on a pool thread. That thread answers this one, which checks
+// at once what the application must be told of; the loop thread, which alone may touch the
+// connection's exchange, passes the answer on.
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "daemon/http/application.h"
+#include "daemon/http/response_writer.h"
+#include "python/reply_queue.h"
+
+namespace green::python {
+
+class ThreadedExchange final : public http::Exchange {
+ public:
+  /// `queue` outlives this.
+  explicit ThreadedExchange(ReplyQueue& queue) : queue_(queue) {}
+
+  // Loop thread.
+  /// For the next call, of the connection's `exchange`.
+  void open(http::Exchange& exchange);
+  /// Passes on what is new. False once the call is over: this may be used for another.
+  bool deliver(const ReplyNews& news);
+
+  // Pool thread, with the GIL.
+  /// Before the call. `checker` is the thread's own: it finds the errors that the connection would.
+  void begin_call(http::ResponseWriter& checker);
+  void end_call();
+  /// Until finish(): the whole request. From then on its method and target alone.
+  const http::Request& request() const override { return request_; }
+  Result<void> start(int status, std::string_view reason,
+                     std::span<const http::Header> headers) override;
+  Result<void> send_interim(int status, std::span<const http::Header> headers) override;
+  /// Past a bound, waits until the loop thread has taken what there is.
+  Result<void> write(std::string_view data) override;
+  void finish(std::string_view rest) override;
+  using Exchange::finish;
+  void abort() override;
+  bool head_sent() const override { return checker_->head_made(); }
+  bool client_connected() const override { return !client_gone_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class ReplyQueue;
+  enum class Stage { open, finished };
+
+  void keep_what_the_log_names();
+  void pass_on_parts(const ReplyNews& news);
+  void pass_on_end(const ReplyNews& news);
+
+  ReplyQueue& queue_;
+  // The loop thread's.
+  http::Exchange* exchange_ = nullptr;  ///< null once it is answered
+  // The pool thread's, during the call.
+  http::Request request_;
+  std::string method_;
+  std::string target_;
+  http::ResponseWriter* checker_ = nullptr;
+  std::optional<ReplyNews::Head> head_;  ///< not handed over yet
+  Stage stage_ = Stage::open;
+  std::size_t waiting_size_ = 0;  ///< bytes handed over since the loop thread was last waited for
+  // Both threads'.
+  std::atomic<bool> client_gone_{false};
+  // The queue's, under its lock.
+  ReplyNews news_;
+  bool has_news_ = false;
+};
+
+}  // namespace green::python
