@@ -194,8 +194,10 @@ void Connection::begin_request() {
 }
 
 void Connection::invite_body() {
-  // A failure shows with the reply.
-  (void)send({.before = continue_reply, .data = {}, .after = {}});
+  // send() has seen to a client that is gone.
+  if (auto sent = send({.before = continue_reply, .data = {}, .after = {}}); !sent) {
+    log_debug("inviting a body: {}", sent.error().message());
+  }
 }
 
 void Connection::call_application() {

@@ -29,7 +29,7 @@ enum class ConnectionState {
 class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
  public:
   Connection(ConnectionContext& context, Fd socket, Endpoints endpoints);
-  ~Connection();
+  ~Connection() override;
 
   /// Registers with the reactor.
   Result<void> open();
