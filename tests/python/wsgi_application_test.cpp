@@ -257,6 +257,118 @@ def app(environ, start_response):
   EXPECT_EQ(gone.logged, "") << "a client that left is no error of the application";
 }
 
+TEST(WsgiApplication, ClosesAGeneratorThatItDoesNotFinish) {
+  Site site(R"(
+def app(environ, start_response):
+    start_response('200 OK', [])
+    try:
+        yield b'a'
+        yield 'text'
+        log.append('not reached')
+    except GeneratorExit:
+        log.append('exit')
+        raise
+    finally:
+        log.append('finally')
+)");
+  RecordedExchange exchange;
+  site.call(exchange);
+  EXPECT_EQ(exchange.aborts, 1);
+  EXPECT_EQ(site.log(), "['exit', 'finally']");
+}
+
+TEST(WsgiApplication, AnswersThoughCloseExits) {
+  Site site(R"(
+import sys
+class Body:
+    def __iter__(self): return iter([b'a'])
+    def close(self): sys.exit(1)
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return Body()
+)");
+  RecordedExchange exchange;
+  site.call(exchange);
+  EXPECT_EQ(exchange.finishes, 1);
+  EXPECT_THAT(site.logged, HasSubstr("SystemExit: 1"));
+}
+
+TEST(WsgiApplication, LetsAnApplicationStartItsReplyAsLateAsWithTheFirstPart) {
+  Site site(R"(
+class Late:
+    def __init__(self, start): self.start, self.parts = start, [b'a', b'b']
+    def __iter__(self): return self
+    def __next__(self):
+        if not self.parts: raise StopIteration
+        if len(self.parts) == 2: self.start('201 Created', [])
+        return self.parts.pop(0)
+def app(environ, start_response): return Late(start_response)
+)");
+  RecordedExchange exchange;
+  site.call(exchange);
+  EXPECT_EQ(exchange.status, 201);
+  EXPECT_EQ(exchange.body, "ab");
+}
+
+TEST(WsgiApplication, LetsAnApplicationTryAgainAfterAReplyThatWasRefused) {
+  Site site(R"(
+def app(environ, start_response):
+    for headers in ([('X', 'a\r\nb')], [('X', 1)], [('X', 'fine')]):
+        try: start_response('200 OK', headers)
+        except (TypeError, ValueError) as error: log.append(type(error).__name__)
+    return [b'']
+)");
+  RecordedExchange exchange;
+  site.call(exchange);
+  EXPECT_EQ(site.log(), "['ValueError', 'TypeError']");
+  EXPECT_THAT(exchange.headers, ElementsAre(Pair("X", "fine")));
+}
+
+TEST(WsgiApplication, TakesNoneForExcInfo) {
+  Site site("def app(e, s):\n  s('200 OK', [], None)\n  return [b'x']\n");
+  RecordedExchange exchange;
+  site.call(exchange);
+  EXPECT_EQ(exchange.body, "x");
+}
+
+TEST(WsgiApplication, RaisesExcInfoWithItsTracebackAndKeepsNoHoldOfIt) {
+  Site site(R"(
+import gc, sys, weakref
+class Boom(Exception): pass
+def app(environ, start_response):
+    start_response('200 OK', [])(b'sent')
+    try:
+        raise Boom('first')
+    except Boom as error:
+        log.append(weakref.ref(error))
+        info = sys.exc_info()
+    try:
+        start_response('500 Oops', [], info)
+    except Boom as error:
+        log.append(error is info[1] and error.__traceback__.tb_next is not None)
+    del info
+    return []
+def held():
+    gc.collect()
+    log[0] = log[0]() is not None
+)");
+  RecordedExchange exchange;
+  site.call(exchange);
+  site.run("held");
+  EXPECT_EQ(site.log(), "[False, True]");
+}
+
+TEST(WsgiApplication, AnswersAFailureInTheMiddleOfABodyByCuttingIt) {
+  for (const char* raised : {"SystemExit", "KeyboardInterrupt", "MemoryError", "GeneratorExit"}) {
+    Site site("def app(e, s):\n  s('200 OK', [])\n  yield b'half'\n  raise " + std::string(raised) +
+              "\n");
+    RecordedExchange exchange;
+    site.call(exchange);
+    EXPECT_EQ(exchange.aborts, 1);
+    EXPECT_THAT(site.traceback, HasSubstr(raised));
+  }
+}
+
 TEST(WsgiApplication, LogsAnErrorOfCloseButAnswers) {
   Site site(R"(
 class Body(list):

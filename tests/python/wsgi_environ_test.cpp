@@ -101,6 +101,32 @@ TEST(WsgiEnviron, HasNoContentLengthWithoutABody) {
   EXPECT_FALSE(environ_of(RecordedExchange()).contains("CONTENT_LENGTH"));
 }
 
+TEST(WsgiEnviron, IsABuiltinDictWithEveryKeyOfPep3333) {
+  const py::dict environ = environ_of(RecordedExchange());
+  EXPECT_TRUE(PyDict_CheckExact(environ.ptr()));
+  for (const char* key : {"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING",
+                          "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"})
+    EXPECT_TRUE(PyUnicode_CheckExact(py::object(environ[key]).ptr())) << key;
+  for (const char* key : {"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors",
+                          "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"})
+    EXPECT_TRUE(environ.contains(key)) << key;
+  EXPECT_EQ(text(environ, "wsgi.url_scheme"), "http");
+  EXPECT_FALSE(environ["wsgi.run_once"].cast<bool>());
+}
+
+TEST(WsgiEnviron, SaysWhetherOthersCallTheApplicationMeanwhile) {
+  for (const bool threads : {false, true}) {
+    for (const bool processes : {false, true}) {
+      WsgiEnviron environ({.processes = processes, .threads = threads});
+      const RecordedExchange exchange;
+      auto built =
+          py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+      EXPECT_EQ(built["wsgi.multithread"].cast<bool>(), threads);
+      EXPECT_EQ(built["wsgi.multiprocess"].cast<bool>(), processes);
+    }
+  }
+}
+
 TEST(WsgiEnviron, StartsEachRequestAfresh) {
   WsgiEnviron environ({});
   RecordedExchange first;
