@@ -1,15 +1,15 @@
-"""tests/http/CONFORMANCE.md names tests and corpus cases that exist, at least one a clause."""
+"""Each CONFORMANCE.md names tests and corpus cases that exist, at least one a clause."""
 
 import re
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-PAGE = TOP / "tests/http/CONFORMANCE.md"
+PAGES = [TOP / "tests/http/CONFORMANCE.md", TOP / "tests/python/CONFORMANCE.md"]
 
 
 def rows():
     """(clause, names) of every table row but the headings."""
-    for line in PAGE.read_text().splitlines():
+    for line in "\n".join(page.read_text() for page in PAGES).splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| ") and cells[0] not in ("clause", "---"):
             assert len(cells) == 2, line
