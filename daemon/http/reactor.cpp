@@ -141,7 +141,8 @@ Result<void> Reactor::turn(bool may_block) {
   if (turn_callback_) turn_callback_(now_usec_);
   dispatch(*count);
   run_deferred();
-  for (std::size_t i = 0; i < timeout_lists_.size(); ++i) {
+  // By index: what expires may add a list.
+  for (std::size_t i = 0; i < timeout_lists_.size(); ++i) {  // NOLINT(modernize-loop-convert)
     if (timeout_lists_[i] != nullptr) timeout_lists_[i]->expire(now_usec_);
   }
   std::erase(timeout_lists_, nullptr);
@@ -221,8 +222,8 @@ void Reactor::run_deferred() {
   if (deferred_.empty()) return;
   // What is deferred meanwhile runs on the next turn, so that events get their turn too.
   running_deferred_.swap(deferred_);
-  for (std::size_t i = 0; i < running_deferred_.size(); ++i) {
-    Deferred* const work = std::exchange(running_deferred_[i], nullptr);
+  for (Deferred*& place : running_deferred_) {
+    Deferred* const work = std::exchange(place, nullptr);
     if (work == nullptr) continue;
     work->queued_in_ = nullptr;
     work->run_deferred();

@@ -97,10 +97,10 @@ void Manager::switch_to_candidate() {
 
 void Manager::generation_failed(Generation& generation, StartFailure kind, std::string text) {
   if (&generation != candidate_.get()) return;
-  log_error("generation {} failed to start: {}", generation.number(), text);
   generation.kill();
   retire(std::move(candidate_));
   if (serving_ == nullptr && !stopping_) {
+    log_error("generation {} failed to start: {}", generation.number(), text);
     exit_failed(kind == StartFailure::configuration ? exit_config : exit_failure, text);
     return;
   }
