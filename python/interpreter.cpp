@@ -88,6 +88,9 @@ Started initialize(const PythonChoice& choice) {
   config->parse_argv = 0;
   config->install_signal_handlers = 0;
   config->user_site_directory = 0;
+  // Python takes a .pyc for current by the source's size and whole seconds: two deploys within a
+  // second could serve the first one's code. Whoever wants a cache names its folder.
+  if (::getenv("PYTHONPYCACHEPREFIX") == nullptr) config->write_bytecode = 0;
   config->site_import = choice.prefix.empty() ? 1 : 0;
   config.set(&config->home, GREEN_PYTHON_HOME);
   config.set(&config->program_name, choice.executable);

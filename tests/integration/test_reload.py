@@ -26,6 +26,19 @@ def test_a_reload_brings_the_new_code_and_loses_nothing(site, bus):
     greend.wait_status("generation 3: 2 workers ready")
 
 
+def test_edits_of_one_size_and_one_second_are_each_taken(site, bus):
+    """What a compiled file of Python's can't tell apart (size and whole seconds) a reload must."""
+    site.answering("one")
+    moment = int(os.stat(site.folder / "app.py").st_mtime)
+    os.utime(site.folder / "app.py", (moment, moment))
+    greend = site.start(bus=bus.address)
+    for text in ("two", "six"):
+        site.answering(text)
+        os.utime(site.folder / "app.py", (moment, moment))
+        assert greenctl("reload", site.name, bus=bus).returncode == 0
+        assert greend.get("/").text == text
+
+
 def test_broken_code_is_refused_with_its_traceback_while_the_old_serves_on(site, bus):
     site.answering("one")
     greend = site.start(bus=bus.address)
