@@ -1,8 +1,8 @@
 """A machine with a real, booted systemd, for tests: a throwaway copy of this one.
 
 systemd-nspawn boots the running system's own files; every write goes to a tmpfs overlay, the network is
-private, and mounts live in a namespace of their own. So whatever becomes of the tests, when nspawn ends all
-is gone, and nspawn ends with this process.
+private, and mounts live in a namespace of their own. nspawn is the first process of a PID namespace too: with
+it every process inside ends, however it ends, and it ends with this process.
 
 By hand: tools/test-host shell
 """
@@ -59,7 +59,8 @@ class Host:
         )
         with open(self.console, "wb") as console:
             self.nspawn = subprocess.Popen(
-                ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh",
+                ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 "sh", "-c", script, "sh",
                  self.folder, f"green-{os.getpid()}", TOP, VENV, VENV_INSIDE],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, preexec_fn=_ends_with_parent,
                 env={**ENVIRONMENT, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
@@ -116,9 +117,10 @@ class Host:
 
     def stop(self):
         if self.nspawn is not None and self.nspawn.poll() is None:
-            # Its PID 1 ends with it, and with that every process and mount: nothing inside needs saving.
+            # unshare takes its child along, the first of the PID namespace: nothing inside needs saving.
             self.nspawn.kill()
             self.nspawn.wait()
+            wait_for(lambda: not self.leader or not Path(f"/proc/{self.leader}").exists(), "the container's end", 20)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
