@@ -77,6 +77,9 @@ void Scoreboard::reset_slot(std::uint32_t index, std::uint64_t generation) const
   slot.in_flight = 0;
   slot.pid = 0;
   slot.generation = generation;
+  slot.memory_bytes = 0;
+  slot.request_limit = 0;
+  slot.request[0] = 0;
   slot.activity = WorkerActivity::none;
 }
 

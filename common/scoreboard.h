@@ -1,8 +1,9 @@
 // The scoreboard: shared memory (memfd) in which each worker says what it does, lock-free and
 // without a system call, and where greend can read it even when the worker is stuck. Written by the
-// slot's worker; `serving_generation` by greend alone. Any thread may read.
+// slot's worker; `serving_generation` and `request_limit` by greend alone. Any thread may read.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -14,10 +15,9 @@ namespace green {
 
 enum class WorkerActivity : std::uint32_t { none = 0, starting, idle, busy, draining };
 
-/// One worker's slot: two cache lines of its own.
+/// One worker's slot: cache lines of its own.
 struct alignas(64) ScoreboardSlot {
-  /// CLOCK_MONOTONIC of the loop's last turn, or, if that is earlier, of the start of the oldest
-  /// call that runs on a thread: `timeout` bounds every call, whatever the loop does meanwhile.
+  /// CLOCK_MONOTONIC of the loop's last turn, or of the start of the call that holds it up.
   std::atomic<std::uint64_t> heartbeat_usec;
   /// CLOCK_MONOTONIC at the start of the oldest call; 0: no request in the application.
   std::atomic<std::uint64_t> busy_since_usec;
@@ -28,9 +28,16 @@ struct alignas(64) ScoreboardSlot {
   std::atomic<WorkerActivity> activity;
   std::atomic<std::uint32_t> pid;
   std::atomic<std::uint64_t> generation;
-  std::uint64_t reserved[8];
+  /// What the worker takes (proportional set size), or a bound on it that is within `max_rss`.
+  /// Measured only where that is set.
+  std::atomic<std::uint64_t> memory_bytes;
+  /// After so many requests the worker says that it is due; 0: never. greend's.
+  std::atomic<std::uint64_t> request_limit;
+  std::uint64_t reserved[5];
+  /// Method and path of the latest request, NUL-terminated: see common/request_note.h.
+  std::array<std::atomic<std::uint64_t>, 24> request;
 };
-static_assert(sizeof(ScoreboardSlot) == 128);
+static_assert(sizeof(ScoreboardSlot) == 320);
 
 struct alignas(64) ScoreboardHeader {
   /// Workers accept only while this is their generation: a reload switches all of them with one

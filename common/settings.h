@@ -32,9 +32,14 @@ struct Settings {
   Microseconds timeout{};           ///< per request; 0: none
   Microseconds graceful_timeout{};  ///< for draining
   Microseconds start_timeout{};     ///< from a generation's start to all its workers ready; 0: none
-  Microseconds keepalive{};         ///< idle keep-alive connections; 0: no keep-alive
-  std::string python;               ///< a venv's folder or an interpreter; empty: the system's
-  std::string chdir;                ///< empty: where greend was started
+  std::int64_t max_requests = 0;    ///< of a worker, before it is recycled; 0: any number
+  std::int64_t max_requests_jitter = 0;  ///< most that is added to it, at random
+  std::int64_t max_rss = 0;              ///< bytes of a worker; 0: any number
+  Microseconds max_lifetime{};           ///< of a worker; 0: any
+  Microseconds max_lifetime_jitter{};
+  Microseconds keepalive{};  ///< idle keep-alive connections; 0: no keep-alive
+  std::string python;        ///< a venv's folder or an interpreter; empty: the system's
+  std::string chdir;         ///< empty: where greend was started
   StringList pythonpath;
   StringMap env;
   std::string probe;    ///< path asked of a new generation before it serves; empty: none

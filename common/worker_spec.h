@@ -21,9 +21,10 @@ inline constexpr int worker_channel_fd = 3;
 
 /// Raised when the layout of anything below or of the scoreboard changes: greend and green-worker
 /// must agree.
-inline constexpr std::uint32_t worker_protocol_version = 1;
+inline constexpr std::uint32_t worker_protocol_version = 2;
 
-/// greend asks a worker for its Python stacks by this signal, before it kills it.
+/// By this signal greend says that a request has had its time: the worker writes its Python stacks
+/// and answers the request that holds up its loop with 504. It is killed next, unless it turns.
 inline int worker_dump_signal() { return SIGRTMIN + 7; }
 
 struct WorkerSpec {
@@ -50,13 +51,21 @@ enum class MessageType : std::uint32_t {
   fork_failed,    ///< slot, code: errno
   // greend → worker
   serve,  ///< start accepting
-  drain,  ///< stop accepting, finish what is in flight, exit 0
+  drain,  ///< stop accepting, finish what is in flight, exit 0. code: DrainPace
   probe,  ///< ask the application for settings.probe, in process
   // worker → greend
   ready,         ///< set up, application loaded; waits for serve
   start_failed,  ///< as import_failed, for an application that each worker imports for itself
   draining,      ///< no longer accepts
   probed,        ///< code: HTTP status (0: the application raised); text memfd: the traceback then
+  due,           ///< has answered request_limit requests: may be recycled
+  overdue,       ///< gave up calls that outlived `timeout` on threads; it drains
+};
+
+/// How long a draining worker keeps idle connections, whose clients may be about to send.
+enum class DrainPace : std::int32_t {
+  patient = 0,  ///< as long as ever: until `keepalive`, or near the end of `graceful_timeout`
+  prompt = 1,   ///< about a second: somebody waits for the end
 };
 
 /// Why a start failed: decides between EX_CONFIG and a retry.

@@ -205,7 +205,7 @@ void Connection::call_application() {
   cancel_timeout();
   exchange_->open(endpoints_, peer_is_known_);
   has_served_ = counted_ = in_call_ = true;
-  context_.observer.call_begins(fresh_usec());
+  context_.observer.call_begins(fresh_usec(), exchange_->request());
   context_.application.call(*exchange_);
   context_.observer.call_ended();
   in_call_ = false;

@@ -23,7 +23,10 @@ class ServerObserver {
   virtual void connection_opened() {}
   virtual void connection_closed() {}
   /// A whole request was read; the application is called now (CLOCK_MONOTONIC in µs, fresh).
-  virtual void call_begins(std::uint64_t now_usec) { (void)now_usec; }
+  virtual void call_begins(std::uint64_t now_usec, const Request& request) {
+    (void)now_usec;
+    (void)request;
+  }
   /// Application::call() returned; the reply may still be unfinished.
   virtual void call_ended() {}
   /// The reply was handed to the kernel whole, or the connection is gone. One for each

@@ -81,6 +81,7 @@ Result<void> Generation::send_spec() {
 
 void Generation::set_worker_count(std::uint32_t count) {
   worker_count_ = count;
+  cancel_recycling();  // what is due still is at the next check
   fill();
   if (state_ == GenerationState::starting) maybe_ready();
 }
@@ -103,19 +104,23 @@ std::uint32_t Generation::ready_workers() const {
 }
 
 bool Generation::settled() const {
-  return ready_workers() == worker_count_ && workers_.size() == worker_count_;
+  return ready_workers() == worker_count_ && active_workers() <= wanted_workers() &&
+         std::ranges::all_of(workers_, [](const auto& entry) {
+           return !entry.second->expected_to_exit() || entry.second->is_recycled();
+         });
 }
 
 void Generation::fill() {
   if (state_ == GenerationState::draining || state_ == GenerationState::gone) return;
   if (!imported_ || zygote_ == nullptr) return;
   const std::uint32_t active = active_workers();
-  if (active > worker_count_) {
-    drain_surplus(active - worker_count_);
+  const std::uint32_t wanted = wanted_workers();
+  if (active > wanted) {
+    drain_surplus(active - wanted);
     return;
   }
   if (monotonic_usec() < next_fork_usec_) return;
-  std::uint32_t missing = worker_count_ - active;
+  std::uint32_t missing = wanted - active;
   while (missing > 0 && forking_workers() < forks_at_once) {
     if (auto asked = fork_worker(); !asked) {
       if (state_ == GenerationState::starting) {
@@ -139,8 +144,11 @@ Result<void> Generation::fork_worker() {
   }
   auto& [ours, theirs] = *channel;
   context_.scoreboard.reset_slot(*slot, number_);
+  const WearLimits wear_limits = draw_wear_limits(settings_, random_);
+  context_.scoreboard.slot(*slot).request_limit = wear_limits.requests;
   auto worker =
       std::make_unique<WorkerProcess>(context_.loop, context_.children, *slot, std::move(ours));
+  worker->set_wear_limits(wear_limits);
   Message message;
   message.type = MessageType::fork_worker;
   message.slot = *slot;
@@ -285,6 +293,7 @@ void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {
   for (const auto& [slot, worker] : workers_) present.push_back(worker.get());
   for (WorkerProcess* worker : present) check_worker(*worker, now_usec, trust_heartbeats);
   if (now_usec >= next_fork_usec_) fill();
+  recycle(now_usec);
 }
 
 void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec,

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
 
@@ -83,7 +84,8 @@ class Generation {
   std::uint32_t worker_count() const { return worker_count_; }
   std::uint32_t ready_workers() const;
   bool imported() const { return imported_; }
-  /// True if every wanted worker, and no other, is there and ready or serving.
+  /// True if every wanted worker, and no other, is there and ready or serving; whatever is being
+  /// recycled meanwhile.
   bool settled() const;
   /// Requests answered by workers that are gone.
   std::uint64_t past_requests() const { return past_requests_; }
@@ -112,6 +114,12 @@ class Generation {
   void fail_start(StartFailure kind, std::string text);
   void maybe_gone();
   void check_worker(WorkerProcess& worker, std::uint64_t now_usec, bool trust_heartbeats);
+  // generation_recycling.cpp
+  void recycle(std::uint64_t now_usec);
+  /// With those that serve on until their replacement does.
+  std::uint32_t wanted_workers() const;
+  void drain_replaced();
+  void cancel_recycling();
   std::uint32_t active_workers() const;
   std::uint32_t forking_workers() const;
 
@@ -128,6 +136,7 @@ class Generation {
   std::uint64_t unexpected_deaths_ = 0;
   std::string last_death_;
   RestartBackoff backoff_;
+  std::mt19937_64 random_{std::random_device{}()};
   std::uint64_t next_fork_usec_ = 0;
   EventSource fork_timer_;
   std::unique_ptr<WorkerProcess> zygote_;

@@ -113,6 +113,9 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
       fill();
       context_.observer.generation_changed(*this);
       return;
+    case MessageType::due:
+      recycle(monotonic_usec());
+      return;
     case MessageType::probed:
       probing_ = false;
       if (state_ != GenerationState::starting) return;
@@ -142,6 +145,7 @@ void Generation::worker_became_ready(WorkerProcess& worker) {
     } else {
       log_error("worker {}: {}", worker.slot(), sent.error().message());
     }
+    drain_replaced();
   }
   maybe_ready();
   context_.observer.generation_changed(*this);

@@ -12,6 +12,7 @@
 #include "common/worker_channel.h"
 #include "daemon/manager/children.h"
 #include "daemon/manager/event_loop.h"
+#include "daemon/manager/wear.h"
 
 namespace green::manager {
 
@@ -72,6 +73,12 @@ class WorkerProcess {
   /// It said ready before its zygote had said which process it is.
   bool ready_early() const { return ready_early_; }
   void set_ready_early() { ready_early_ = true; }
+  const WearLimits& wear_limits() const { return wear_limits_; }
+  void set_wear_limits(const WearLimits& limits) { wear_limits_ = limits; }
+  /// It has reached one of them, and is to drain once another serves in its place; then, that it
+  /// drains for that.
+  bool is_recycled() const { return is_recycled_; }
+  void set_recycled(bool recycled) { is_recycled_ = recycled; }
   /// True when greend itself decided that this process ends.
   bool expected_to_exit() const {
     return state_ == WorkerState::draining || state_ == WorkerState::killed;
@@ -89,6 +96,8 @@ class WorkerProcess {
   pid_t pid_ = 0;
   WorkerState state_ = WorkerState::forking;
   bool ready_early_ = false;
+  bool is_recycled_ = false;
+  WearLimits wear_limits_;
   std::uint64_t started_realtime_usec_ = 0;
   std::uint64_t started_monotonic_usec_ = 0;
   std::uint64_t drain_deadline_usec_ = 0;

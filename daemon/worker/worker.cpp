@@ -196,11 +196,17 @@ void Worker::on_turn(std::uint64_t now_usec) {
   else
     meter_.heartbeat(now_usec);
   update_accepting();
+  if (!said_due_ && meter_.is_due()) {
+    said_due_ = true;
+    send(message_of(MessageType::due));
+  }
   if (now_usec < next_repair_usec_) return;
   next_repair_usec_ = now_usec + repair_interval_usec;
   restore_signal_handlers();
   process_.low_descriptors.restore_streams();
   process_.low_descriptors.occupy();
+  if (const std::int64_t limit = process_.settings.max_rss; limit > 0)
+    meter_.set_memory(memory_use_.measure(static_cast<std::uint64_t>(limit), now_usec));
 }
 
 void Worker::send(const Message& message, std::string_view text) {

@@ -15,6 +15,7 @@
 #include "daemon/http/in_process_exchange.h"
 #include "daemon/http/reactor.h"
 #include "daemon/http/server.h"
+#include "daemon/worker/memory_use.h"
 #include "daemon/worker/site_process.h"
 #include "daemon/worker/worker_meter.h"
 
@@ -64,8 +65,10 @@ class Worker {
   const std::uint32_t slot_;
   State state_ = State::starting;
   bool accepting_ = false;
+  bool said_due_ = false;
   std::uint64_t next_repair_usec_ = 0;
   WorkerMeter meter_;
+  MemoryUse memory_use_;
   Fd channel_;
   Fd term_event_;
   Watch channel_watch_;

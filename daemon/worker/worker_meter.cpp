@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "common/request_note.h"
+
 namespace green::worker {
 namespace {
 
@@ -33,7 +35,8 @@ void WorkerMeter::connection_opened() {
 
 void WorkerMeter::connection_closed() { add(slot_.connections, ~0U); }
 
-void WorkerMeter::call_begins(std::uint64_t now_usec) {
+void WorkerMeter::call_begins(std::uint64_t now_usec, const http::Request& request) {
+  note_request(slot_, request.method, request.path);
   if (!follows_calls_) {
     // A turn may hold many requests: each of them is progress.
     heartbeat(now_usec);
@@ -58,6 +61,15 @@ void WorkerMeter::request_done() {
 
 void WorkerMeter::heartbeat(std::uint64_t now_usec) {
   slot_.heartbeat_usec.store(now_usec, std::memory_order_relaxed);
+}
+
+bool WorkerMeter::is_due() const {
+  const std::uint64_t limit = slot_.request_limit.load(std::memory_order_relaxed);
+  return limit != 0 && slot_.requests.load(std::memory_order_relaxed) >= limit;
+}
+
+void WorkerMeter::set_memory(std::uint64_t bytes) {
+  slot_.memory_bytes.store(bytes, std::memory_order_relaxed);
 }
 
 void WorkerMeter::update(std::uint64_t now_usec, const python::CallsUnderWay& calls) {

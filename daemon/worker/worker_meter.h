@@ -17,7 +17,7 @@ class WorkerMeter final : public http::ServerObserver {
   bool may_accept() override;
   void connection_opened() override;
   void connection_closed() override;
-  void call_begins(std::uint64_t now_usec) override;
+  void call_begins(std::uint64_t now_usec, const http::Request& request) override;
   void call_ended() override;
   void request_done() override;
 
@@ -27,6 +27,9 @@ class WorkerMeter final : public http::ServerObserver {
   /// The heartbeat does not pass the start of the oldest call that runs: greend sees one that is
   /// stuck after `timeout`, just as if it held up the loop.
   void update(std::uint64_t now_usec, const python::CallsUnderWay& calls);
+  /// It has answered as many requests as greend allows it.
+  bool is_due() const;
+  void set_memory(std::uint64_t bytes);
   /// What the worker does between requests: starting, idle or draining.
   void set_resting(WorkerActivity activity);
 

@@ -28,7 +28,7 @@ struct CountingObserver final : ServerObserver {
   bool may_accept() override { return allowed; }
   void connection_opened() override { ++opened; }
   void connection_closed() override { ++closed; }
-  void call_begins(std::uint64_t) override { ++calls, ++in_calls; }
+  void call_begins(std::uint64_t, const Request&) override { ++calls, ++in_calls; }
   void call_ended() override { --in_calls; }
   void request_done() override { ++done; }
 };

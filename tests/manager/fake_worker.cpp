@@ -9,6 +9,7 @@
 //   hangs:app          never says imported
 //   probe500:app       answers the probe with 500
 //   deaf:app           a worker ignores drain
+//   fat:app            a worker says that it takes 1 GiB
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,6 +49,7 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
   ScoreboardSlot& mine = site.scoreboard.slot(slot);
   mine.heartbeat_usec = monotonic_usec();
   mine.requests = 5;
+  if (site.behaviour == "fat") mine.memory_bytes = 1 << 30;
   say(channel, MessageType::ready, slot);
   ::alarm(60);  // a test that forgets us does not leave us behind
   while (true) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "tests/manager/notify_receiver.h"
 
@@ -64,7 +65,9 @@ class ManagerTest : public testing::Test {
   }
 
   void write_settings(const std::string& app, const std::string& more = {}) {
-    std::ofstream(file_) << "app = \"" << app << ":app\"\nworkers = 2\nbind = [\"127.0.0.1:0\"]\n"
+    std::ofstream(file_) << "app = \"" << app << ":app\"\n"
+                         << (more.starts_with("workers") ? "" : "workers = 2\n")
+                         << "bind = [\"127.0.0.1:0\"]\n"
                          << "graceful_timeout = 1\n"
                          << more;
   }
@@ -286,6 +289,63 @@ TEST_F(ManagerTest, KillsADeafWorkerAfterGracefulTimeoutAndThenExits) {
   EXPECT_EQ(exit_status_, 0);
   EXPECT_THAT(notified_, Contains(HasSubstr("STOPPING=1")));
   manager_.reset();
+}
+
+TEST_F(ManagerTest, RecyclesOneWorkerAtATimeAndNeverServesWithFewer) {
+  // fake_worker says that it has answered 5 requests as soon as it is ready.
+  start("ok", "max_requests = 5\n");
+  ASSERT_TRUE(run_until([&] { return manager_->status().state == SiteState::serving; }));
+  std::set<pid_t> seen;
+  ASSERT_TRUE(run_until([&] {
+    std::size_t draining = 0;
+    std::size_t others = 0;
+    for (const WorkerStatus& worker : manager_->workers()) {
+      seen.insert(worker.pid);
+      ++(worker.state == "draining" ? draining : others);
+    }
+    EXPECT_EQ(manager_->status().ready_workers, 2U);
+    EXPECT_LE(draining, 1U);
+    EXPECT_LE(others, 3U);
+    return seen.size() >= 6;
+  }));
+  EXPECT_EQ(manager_->status().worker_deaths_total, 0U);
+  EXPECT_EQ(manager_->status().generation, 1U);
+}
+
+TEST_F(ManagerTest, RecyclesAPartOfManyWorkersAtATime) {
+  start("ok", "workers = 16\nmax_lifetime = 1\n");
+  ASSERT_TRUE(run_until([&] { return manager_->status().state == SiteState::serving; }));
+  std::size_t most = 0;
+  std::set<pid_t> seen;
+  ASSERT_TRUE(run_until([&] {
+    EXPECT_EQ(manager_->status().ready_workers, 16U);
+    for (const WorkerStatus& worker : manager_->workers()) seen.insert(worker.pid);
+    most = std::max(most, manager_->workers().size());
+    return seen.size() >= 24;
+  }));
+  EXPECT_LE(most, 18U);
+}
+
+TEST_F(ManagerTest, RecyclesAWorkerThatTakesTooMuchMemory) {
+  start("fat", "max_rss = 1048576\n");
+  ASSERT_TRUE(run_until([&] { return manager_->status().state == SiteState::serving; }));
+  const pid_t first = manager_->workers()[0].pid;
+  ASSERT_TRUE(run_until([&] {
+    return std::ranges::none_of(manager_->workers(),
+                                [&](const WorkerStatus& worker) { return worker.pid == first; });
+  }));
+  EXPECT_EQ(manager_->status().worker_deaths_total, 0U);
+}
+
+TEST_F(ManagerTest, ScalesWhileItRecycles) {
+  start("ok", "max_requests = 5\n");
+  ASSERT_TRUE(run_until([&] { return manager_->status().state == SiteState::serving; }));
+  ASSERT_TRUE(manager_->scale(6, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 1; }));
+  EXPECT_EQ(manager_->status().ready_workers, 6U);
+  ASSERT_TRUE(manager_->scale(1, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_EQ(manager_->status().ready_workers, 1U);
 }
 
 TEST_F(ManagerTest, StartsAnotherGenerationWhenItsZygoteIsKilled) {
