@@ -2,6 +2,8 @@
 
 #include <Python.h>
 
+#include "common/text.h"
+
 namespace green::python {
 namespace {
 
@@ -26,6 +28,7 @@ std::vector<http::Header> views_of(const OwnedHeaders& headers) {
 
 void ThreadedExchange::open(http::Exchange& exchange) {
   exchange_ = &exchange;
+  is_given_up_ = false;
   request_ = exchange.request();
   head_.reset();
   stage_ = Stage::open;
@@ -37,6 +40,16 @@ bool ThreadedExchange::deliver(const ReplyNews& news) {
   if (exchange_ != nullptr) pass_on_parts(news);
   if (exchange_ != nullptr) pass_on_end(news);
   return !news.call_returned;
+}
+
+std::string ThreadedExchange::give_up_call() {
+  is_given_up_ = true;
+  if (exchange_ == nullptr) return "a call that was answered";
+  const http::Request& request = exchange_->request();
+  std::string name = printable(request.method) + " " + printable(request.path);
+  exchange_->give_up();
+  client_gone_.store(true, std::memory_order_relaxed);
+  return name;
 }
 
 void ThreadedExchange::pass_on_parts(const ReplyNews& news) {
@@ -63,12 +76,14 @@ void ThreadedExchange::pass_on_end(const ReplyNews& news) {
     exchange.abort();
 }
 
-void ThreadedExchange::begin_call(http::ResponseWriter& checker) {
+void ThreadedExchange::begin_call(http::ResponseWriter& checker, std::uint64_t now_usec) {
+  running_since_usec_.store(now_usec, std::memory_order_relaxed);
   checker_ = &checker;
   checker.begin(request_.method == "HEAD", request_.version_minor, true);
 }
 
 void ThreadedExchange::end_call() {
+  running_since_usec_.store(0, std::memory_order_relaxed);
   queue_.post(*this, [](ReplyNews& news) { news.call_returned = true; });
 }
 

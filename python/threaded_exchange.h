@@ -24,10 +24,18 @@ class ThreadedExchange final : public http::Exchange {
   void open(http::Exchange& exchange);
   /// Passes on what is new. False once the call is over: this may be used for another.
   bool deliver(const ReplyNews& news);
+  /// CLOCK_MONOTONIC at begin_call(); 0: no call runs. Any thread.
+  std::uint64_t running_since_usec() const {
+    return running_since_usec_.load(std::memory_order_relaxed);
+  }
+  /// A client that still waits is answered with 504 or cut off. Returns what to call it in the log:
+  /// "GET /path".
+  std::string give_up_call();
+  bool is_given_up() const { return is_given_up_; }
 
   // Pool thread, with the GIL.
   /// Before the call. `checker` is the thread's own: it finds the errors that the connection would.
-  void begin_call(http::ResponseWriter& checker);
+  void begin_call(http::ResponseWriter& checker, std::uint64_t now_usec);
   void end_call();
   /// Until finish(): the whole request. From then on its method and target alone.
   const http::Request& request() const override { return request_; }
@@ -39,6 +47,8 @@ class ThreadedExchange final : public http::Exchange {
   void finish(std::string_view rest) override;
   using Exchange::finish;
   void abort() override;
+  /// Not the application's to ask for.
+  void give_up() override {}
   bool head_sent() const override { return checker_->head_made(); }
   bool client_connected() const override { return !client_gone_.load(std::memory_order_relaxed); }
 
@@ -53,6 +63,7 @@ class ThreadedExchange final : public http::Exchange {
   ReplyQueue& queue_;
   // The loop thread's.
   http::Exchange* exchange_ = nullptr;  ///< null once it is answered
+  bool is_given_up_ = false;
   // The pool thread's, during the call.
   http::Request request_;
   std::string method_;
@@ -63,6 +74,7 @@ class ThreadedExchange final : public http::Exchange {
   std::size_t waiting_size_ = 0;  ///< bytes handed over since the loop thread was last waited for
   // Both threads'.
   std::atomic<bool> client_gone_{false};
+  std::atomic<std::uint64_t> running_since_usec_{0};
   // The queue's, under its lock.
   ReplyNews news_;
   bool has_news_ = false;

@@ -74,10 +74,8 @@ void WsgiThreads::run(Thread& thread) noexcept {
   http::DateLine date;
   http::ResponseWriter checker(date);
   while (ThreadedExchange* const exchange = next_call()) {
-    thread.busy_since_usec.store(monotonic_usec(), std::memory_order_relaxed);
-    exchange->begin_call(checker);
+    exchange->begin_call(checker, monotonic_usec());
     thread.application->call(*exchange);
-    thread.busy_since_usec.store(0, std::memory_order_relaxed);
     exchange->end_call();
   }
 }
@@ -122,12 +120,22 @@ void WsgiThreads::call(http::Exchange& exchange) {
 
 CallsUnderWay WsgiThreads::under_way() const {
   CallsUnderWay result{.count = exchanges_.size() - free_.size(), .oldest_usec = 0};
-  for (const auto& thread : threads_) {
-    const std::uint64_t since = thread->busy_since_usec.load(std::memory_order_relaxed);
+  for (const auto& exchange : exchanges_) {
+    const std::uint64_t since = exchange->running_since_usec();
     if (since != 0 && (result.oldest_usec == 0 || since < result.oldest_usec))
       result.oldest_usec = since;
   }
   return result;
+}
+
+std::vector<std::string> WsgiThreads::give_up_calls(std::uint64_t begun_by_usec) {
+  std::vector<std::string> names;
+  for (const auto& exchange : exchanges_) {
+    const std::uint64_t since = exchange->running_since_usec();
+    if (since == 0 || since > begun_by_usec || exchange->is_given_up()) continue;
+    names.push_back(exchange->give_up_call());
+  }
+  return names;
 }
 
 void WsgiThreads::on_events(std::uint32_t) {

@@ -33,12 +33,12 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
   // Loop thread.
   void call(http::Exchange& exchange) override;
   CallsUnderWay under_way() const override;
+  std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec) override;
 
  private:
   /// One thread's part. A WsgiApplication each: what it keeps from call to call is not shared.
   struct Thread {
     std::unique_ptr<WsgiApplication> application;
-    std::atomic<std::uint64_t> busy_since_usec{0};
     PyRef object{};  ///< its threading.Thread
   };
 

@@ -73,6 +73,10 @@ class Exchange {
   void finish() { finish({}); }
   /// The application failed: 500 if nothing was sent yet, else the connection is cut.
   virtual void abort() = 0;
+  /// The application has had its time. 504 if nothing was sent yet, else the connection is cut; to
+  /// the application its client is gone from here on, and it has to finish() or abort() all the
+  /// same: until then the request stays valid.
+  virtual void give_up() = 0;
   virtual bool head_sent() const = 0;
   /// False once the client is known to be gone.
   virtual bool client_connected() const = 0;

@@ -1,3 +1,4 @@
+// How a connection ends is in connection_end.cpp.
 #include "daemon/http/connection.h"
 
 #include <sys/socket.h>
@@ -7,6 +8,7 @@
 
 #include "common/log.h"
 #include "daemon/http/proxy_protocol.h"
+#include "daemon/http/stuck_call.h"
 
 namespace green::http {
 namespace {
@@ -58,6 +60,7 @@ bool Connection::is_reading() const {
 }
 
 void Connection::on_events(std::uint32_t events) {
+  if (state_ == ConnectionState::abandoned) return linger_given_up();
   const bool is_over = (events & (EPOLLERR | EPOLLHUP)) != 0;
   if (is_over && !is_reading()) return lose_client(ECONNRESET);
   if ((events & EPOLLOUT) != 0) on_writable();
@@ -206,7 +209,11 @@ void Connection::call_application() {
   exchange_->open(endpoints_, peer_is_known_);
   has_served_ = counted_ = in_call_ = true;
   context_.observer.call_begins(fresh_usec(), exchange_->request());
+  // What is still on its way (100 Continue) may not be torn apart by a handler.
+  if (exchange_->output().empty())
+    publish_call(socket_.get(), exchange_->request().method == "HEAD");
   context_.application.call(*exchange_);
+  withdraw_call();
   context_.observer.call_ended();
   in_call_ = false;
   if (exchange_->is_finished()) settle();
@@ -221,6 +228,7 @@ void Connection::refuse(const Rejection& rejection) {
 
 Result<void> Connection::send(const Frame& frame) {
   if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
+  withdraw_call();
   switch (exchange_->output().send(socket_.get(), frame)) {
     case OutputQueue::Status::empty:
       return {};
@@ -328,61 +336,10 @@ void Connection::on_timeout() {
     case ConnectionState::lingering:
       return close();
     case ConnectionState::abandoned:
+      return leave_given_up();
     case ConnectionState::closed:
       return;
   }
-}
-
-void Connection::linger() {
-  context_.pool.give_back(std::move(exchange_));
-  read_ahead_ = {};
-  state_ = ConnectionState::lingering;
-  if (shutdown(socket_.get(), SHUT_WR) != 0) return close();
-  start_timeout(context_.linger_timeouts);
-  readable_ = true;
-  context_.reactor.defer(*this);
-}
-
-void Connection::lose_client(int errno_value) {
-  if (errno_value == EBADF || errno_value == ENOTSOCK) {
-    context_.reactor.fail(
-        Error::from_errno("a connection's descriptor is unusable (was it closed by the "
-                          "application?)",
-                          errno_value));
-    socket_.release();  // not ours any more: closing it could close another's
-  }
-  if (state_ == ConnectionState::calling) {
-    // The exchange is in use: settle() closes once it is finished.
-    state_ = ConnectionState::abandoned;
-    cancel_timeout();
-    exchange_->output().clear();
-    if (socket_) context_.reactor.remove(socket_.get(), *this);
-    socket_.reset();
-    return;
-  }
-  close();
-}
-
-void Connection::cut() {
-  // Without a length or chunks only a reset tells the client that the reply is not whole.
-  const struct linger at_once{.l_onoff = 1, .l_linger = 0};
-  if (exchange_->output().empty()) {
-    setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  }
-  close();
-}
-
-void Connection::close() {
-  if (state_ == ConnectionState::closed) return;
-  state_ = ConnectionState::closed;
-  cancel_timeout();
-  if (std::exchange(counted_, false)) context_.observer.request_done();
-  if (socket_) context_.reactor.remove(socket_.get(), *this);
-  socket_.reset();
-  read_ahead_ = {};
-  if (exchange_) context_.pool.give_back(std::move(exchange_));
-  context_.observer.connection_closed();
-  context_.retire(*this);
 }
 
 }  // namespace green::http

@@ -22,7 +22,7 @@ enum class ConnectionState {
   calling,    ///< the application has the exchange
   sending,    ///< the reply is complete, the client has not taken all of it
   lingering,  ///< our side is shut; reads on, so that the client sees the reply and not a reset
-  abandoned,  ///< the client is gone, the application still has the exchange
+  abandoned,  ///< the client is gone, or was given its 504; the application still has the exchange
   closed,
 };
 
@@ -45,6 +45,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   void run_deferred() override;
   Result<void> send(const Frame& frame) override;
   void reply_finished(bool is_whole) override;
+  void give_up(bool nothing_sent) override;
   bool may_keep_alive() const override;
   bool client_connected() const override;
 
@@ -66,6 +67,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   void linger();
   void lose_client(int errno_value);
   void cut();
+  void linger_given_up();
+  void leave_given_up();
   void close();
 
   ConnectionContext& context_;
@@ -87,7 +90,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   bool in_call_ = false;
   bool counted_ = false;  ///< call_begins() was told, request_done() not yet
   bool has_served_ = false;
-  bool is_refused_ = false;  ///< the client may still be sending what we will not take
+  bool is_given_up_ = false;  ///< counted in the context as one that nobody waits for
+  bool is_refused_ = false;   ///< the client may still be sending what we will not take
 };
 
 }  // namespace green::http

@@ -35,6 +35,10 @@ struct ConnectionContext {
   TimeoutList linger_timeouts;
   TimeoutList drain_timeouts;
   std::array<char, 64 << 10> read_buffer;
+  /// Connections without a socket whose application was given up on and has not returned yet.
+  std::size_t given_up = 0;
+  /// One more of them: the last that drain() waits for, maybe.
+  std::function<void()> has_given_up;
   /// Takes a closed connection off the server, to be destroyed once no code of it is running.
   std::function<void(Connection&)> retire;
 };

@@ -99,6 +99,10 @@ void HttpExchange::abort() {
   sink_->reply_finished(false);
 }
 
+void HttpExchange::give_up() {
+  if (stage_ == Stage::open) sink_->give_up(!writer_.head_made());
+}
+
 void HttpExchange::refuse(const Rejection& rejection) {
   writer_.begin(false, 1, false);
   const auto reason = standard_reason(rejection.status);

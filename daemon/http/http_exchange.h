@@ -22,6 +22,8 @@ class ReplySink {
   /// Nothing more will be sent; `is_whole` false: the client must notice that the reply is not.
   /// May end the exchange.
   virtual void reply_finished(bool is_whole) = 0;
+  /// The client gets no reply but 504, and that only if nothing was sent yet.
+  virtual void give_up(bool nothing_sent) = 0;
   virtual bool may_keep_alive() const = 0;
   virtual bool client_connected() const = 0;
 
@@ -41,6 +43,7 @@ class HttpExchange final : public Exchange {
   void finish(std::string_view rest) override;
   using Exchange::finish;
   void abort() override;
+  void give_up() override;
   bool head_sent() const override { return writer_.head_made(); }
   bool client_connected() const override { return sink_ != nullptr && sink_->client_connected(); }
 

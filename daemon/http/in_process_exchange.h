@@ -25,6 +25,8 @@ class InProcessExchange final : public Exchange {
   void finish(std::string_view rest) override;
   using Exchange::finish;
   void abort() override;
+  /// There is no client to answer; who asked has a time limit of its own.
+  void give_up() override {}
   bool head_sent() const override { return head_sent_; }
   bool client_connected() const override { return true; }
 

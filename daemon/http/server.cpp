@@ -46,6 +46,7 @@ class ServerImpl final : public Server, Deferred {
   ServerImpl(Reactor& reactor, Application& application, ServerObserver& observer, Limits limits)
       : context_(reactor, application, observer, std::move(limits)) {
     context_.retire = [this](Connection& connection) { retire(connection); };
+    context_.has_given_up = [this] { context_.reactor.defer(*this); };
   }
   ~ServerImpl() override;
 
@@ -312,7 +313,8 @@ void ServerImpl::run_deferred() {
     accept_again();
     look();
   }
-  if (!context_.draining || !connections_.empty() || !on_drained_) return;
+  // Whoever was given up on may never return.
+  if (!context_.draining || connections_.size() > context_.given_up || !on_drained_) return;
   const auto tell = std::exchange(on_drained_, nullptr);
   tell();
 }

@@ -5,9 +5,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
+#include <fstream>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -95,6 +99,59 @@ void Children::reap() {
                      .core_dumped = info.si_code == CLD_DUMPED,
                      .value = info.si_status});
   }
+}
+
+namespace {
+
+/// The processes whose parent we are now; empty where the kernel does not list them.
+std::set<pid_t> present_children() {
+  std::ifstream list(fmt::format("/proc/self/task/{}/children", ::getpid()));
+  std::set<pid_t> pids;
+  for (pid_t pid = 0; list >> pid;) pids.insert(pid);
+  return pids;
+}
+
+/// False once there are none.
+bool reap_unheard() {
+  while (true) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0) {
+      if (errno == EINTR) continue;
+      return false;
+    }
+    if (info.si_pid == 0) return true;
+  }
+}
+
+void wait_for_child(std::chrono::milliseconds limit) {
+  sigset_t child;
+  ::sigemptyset(&child);
+  ::sigaddset(&child, SIGCHLD);
+  const timespec time{.tv_sec = limit.count() / 1000,
+                      .tv_nsec = (limit.count() % 1000) * 1'000'000};
+  ::sigtimedwait(&child, nullptr, &time);
+}
+
+}  // namespace
+
+void Children::end_remaining(std::chrono::milliseconds grace) {
+  using Clock = std::chrono::steady_clock;
+  // A child's end can leave us its own children, which makes no signal.
+  constexpr std::chrono::milliseconds look_interval{50};
+  const auto begun = Clock::now();
+  std::set<pid_t> asked;
+  while (reap_unheard() && Clock::now() < begun + 2 * grace) {
+    const bool is_late = Clock::now() >= begun + grace;
+    for (const pid_t pid : present_children()) {
+      if (asked.insert(pid).second)
+        log_notice("process {}, which the application left behind, is ended", pid);
+      else if (!is_late)
+        continue;
+      ::kill(pid, is_late ? SIGKILL : SIGTERM);
+    }
+    wait_for_child(look_interval);
+  }
+  if (reap_unheard()) log_warning("some processes of the application could not be ended");
 }
 
 }  // namespace green::manager

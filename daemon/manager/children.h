@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -42,6 +43,10 @@ class Children {
 
   /// Reaps all that has ended; runs on SIGCHLD.
   void reap();
+
+  /// At the exit, without the loop: ends what is left, which is what the application forked and
+  /// what outlived its worker. SIGTERM, and SIGKILL after `grace`; waits for twice that at most.
+  static void end_remaining(std::chrono::milliseconds grace);
 
  private:
   Children() = default;

@@ -324,14 +324,7 @@ void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec,
       const std::uint64_t limit = as_usec(settings_.timeout);
       const std::uint64_t beat = slot.heartbeat_usec.load(std::memory_order_relaxed);
       if (limit == 0 || !trust_heartbeats || now_usec < beat + limit) return;
-      log_error("worker {} (process {}) has not responded for {} s (timeout); replacing it",
-                worker.slot(), worker.pid(), (now_usec - beat) / 1'000'000);
-      worker.dump_and_kill(worker_dump_signal(), dump_grace_usec);
-      if (state_ == GenerationState::serving) {
-        ++unexpected_deaths_;
-        replace_after_death("no response within timeout");  // it need not wait for the end
-      }
-      context_.observer.generation_changed(*this);
+      if (beat != worker.given_up_beat_usec()) give_up_on(worker, now_usec, beat);
       return;
     }
   }

@@ -14,6 +14,7 @@
 #include "common/scoreboard.h"
 #include "common/settings.h"
 #include "common/worker_spec.h"
+#include "daemon/manager/oom_kills.h"
 #include "daemon/manager/restart_backoff.h"
 #include "daemon/manager/slot_pool.h"
 #include "daemon/manager/worker_process.h"
@@ -49,6 +50,7 @@ struct GenerationContext {
   Children& children;
   Scoreboard& scoreboard;
   SlotPool& slots;
+  OomKills& oom_kills;
   std::span<const int> listeners;
   std::string site;
   std::string worker_program;
@@ -100,6 +102,7 @@ class Generation {
   void on_forked(std::uint32_t slot, pid_t pid);
   void on_fork_failed(std::uint32_t slot, int error);
   void on_worker_message(std::uint32_t slot, ReceivedMessage& received);
+  void on_overdue(WorkerProcess& worker);
   void on_worker_exited(std::uint32_t slot, const ChildExit& child);
   void on_worker_channel_closed(std::uint32_t slot);
   void worker_became_ready(WorkerProcess& worker);
@@ -113,6 +116,11 @@ class Generation {
   void became_ready();
   void fail_start(StartFailure kind, std::string text);
   void maybe_gone();
+  void give_up_on(WorkerProcess& worker, std::uint64_t now_usec, std::uint64_t beat_usec);
+  /// ", while it served GET /report", or empty.
+  std::string what_it_served(const WorkerProcess& worker) const;
+  /// How a process of ours ended that was not asked to: "signal 11 (SEGV), core dumped".
+  std::string explained(const ChildExit& child) const;
   void check_worker(WorkerProcess& worker, std::uint64_t now_usec, bool trust_heartbeats);
   // generation_recycling.cpp
   void recycle(std::uint64_t now_usec);

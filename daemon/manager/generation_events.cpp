@@ -1,4 +1,6 @@
 // Generation: what its zygote and workers say, and how they end.
+#include <signal.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -113,6 +115,9 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
       fill();
       context_.observer.generation_changed(*this);
       return;
+    case MessageType::overdue:
+      on_overdue(worker);
+      return;
     case MessageType::due:
       recycle(monotonic_usec());
       return;
@@ -192,17 +197,17 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
   if (found == workers_.end()) return;
   const bool expected = found->second->expected_to_exit();
   const bool serving = state_ == GenerationState::serving;
+  const std::string how = expected ? child.text() : explained(child);
   if (expected) {
     log_debug("worker {} (process {}) ended: {}", slot, child.pid, child.text());
   } else if (!start_failed_) {
     ++unexpected_deaths_;
-    log_warning("worker {} (process {}) ended unexpectedly: {}{}", slot, child.pid, child.text(),
-                serving ? "; replacing it" : "");
+    log_warning("worker {} (process {}) ended unexpectedly: {}{}{}", slot, child.pid, how,
+                what_it_served(*found->second), serving ? "; replacing it" : "");
   }
   remove_worker(slot);
   if (state_ == GenerationState::starting && !expected) {
-    fail_start(StartFailure::application,
-               fmt::format("a worker ended while it started: {}", child.text()));
+    fail_start(StartFailure::application, fmt::format("a worker ended while it started: {}", how));
   } else if (serving && !expected) {
     replace_after_death(child.text());
   } else {
@@ -210,6 +215,11 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
   }
   context_.observer.generation_changed(*this);
   maybe_gone();
+}
+
+std::string Generation::explained(const ChildExit& child) const {
+  if (!child.by_signal || child.value != SIGKILL) return child.text();
+  return fmt::format("{}, {}", child.text(), context_.oom_kills.explain_kill());
 }
 
 void Generation::on_zygote_exited(const ChildExit& child) {
@@ -221,9 +231,9 @@ void Generation::on_zygote_exited(const ChildExit& child) {
   for (const std::uint32_t slot : never_forked) remove_worker(slot);
   if (state_ == GenerationState::starting) {
     fail_start(StartFailure::application,
-               fmt::format("the process that imports the application ended: {}", child.text()));
+               fmt::format("the process that imports the application ended: {}", explained(child)));
   } else if (state_ == GenerationState::ready || state_ == GenerationState::serving) {
-    context_.observer.zygote_lost(*this, child.text());
+    context_.observer.zygote_lost(*this, explained(child));
   }
   context_.observer.generation_changed(*this);
   maybe_gone();

@@ -16,6 +16,8 @@ namespace green::manager {
 namespace {
 
 constexpr std::chrono::seconds refusal_time{2};
+/// Between asking and killing what the application left behind.
+constexpr std::chrono::seconds leftover_grace{2};
 
 /// Blocked before anything else: the loop reads them.
 void block_signals() {
@@ -106,6 +108,7 @@ Result<int> serve(const CommandLine& line, EventLoop& loop, ServiceNotify& notif
   for (const Listener& listener : sockets.listeners) log_info("listening on {}", listener.address);
 
   const auto status = loop.run();
+  Children::end_remaining(leftover_grace);
   if (status && *status == exit_config && sockets.from_systemd)
     refuse_clients(sockets.listeners, refusal_time);
   return status;

@@ -65,9 +65,9 @@ Result<void> Manager::start() {
 }
 
 GenerationContext Manager::generation_context() {
-  return {
-      loop_, children_, scoreboard_, slots_, listener_fds_, options_.site, options_.worker_program,
-      *this};
+  return {loop_,      children_,     scoreboard_,   slots_,
+          oom_kills_, listener_fds_, options_.site, options_.worker_program,
+          *this};
 }
 
 void Manager::generation_ready(Generation& generation) {
@@ -235,8 +235,11 @@ void Manager::tick() {
     }
   }
   update_status();
-  const std::uint64_t interval =
+  std::uint64_t interval =
       watchdog > 0 ? std::clamp<std::uint64_t>(watchdog / 4, tick_usec / 10, tick_usec) : tick_usec;
+  // A short `timeout` is looked at in time.
+  if (const auto timeout = static_cast<std::uint64_t>(current_.values.timeout.count()); timeout > 0)
+    interval = std::min(interval, std::max(timeout / 10, tick_usec / 10));
   tick_timer_.set_time(now + interval);
 }
 

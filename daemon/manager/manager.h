@@ -149,6 +149,7 @@ class Manager final : private GenerationObserver {
   ManagerOptions options_;
   Scoreboard scoreboard_;
   SlotPool slots_;
+  OomKills oom_kills_ = OomKills::of_this_process();
   ManagerObserver* observer_ = nullptr;
 
   LoadedSettings current_;  ///< of the serving generation, or of the first start

@@ -120,6 +120,7 @@ void WorkerProcess::dump_and_kill(int dump_signal, std::uint64_t grace_usec) {
   if (state_ == WorkerState::killed) return;
   state_ = WorkerState::killed;
   signal(dump_signal);
+  signal(SIGCONT);  // one that was stopped wakes to write them
   kill_after(grace_usec);
 }
 
@@ -130,6 +131,19 @@ void WorkerProcess::kill_after(std::uint64_t grace_usec) {
   } else {
     log_error("{}", timer.error().message());
     signal(SIGKILL);
+  }
+}
+
+void WorkerProcess::kill_unless(std::uint64_t grace_usec, std::function<bool()> has_recovered) {
+  auto timer =
+      loop_.add_timer(monotonic_usec() + grace_usec, [this, recovered = std::move(has_recovered)] {
+        if (!recovered()) kill_now();
+      });
+  if (timer) {
+    kill_timer_ = std::move(*timer);
+  } else {
+    log_error("{}", timer.error().message());
+    kill_now();
   }
 }
 

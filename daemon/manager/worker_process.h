@@ -54,6 +54,8 @@ class WorkerProcess {
   /// Asks for a stack dump by `dump_signal`, and kills by SIGKILL `grace_usec` later. Once.
   void dump_and_kill(int dump_signal, std::uint64_t grace_usec);
   void kill_now();
+  /// SIGKILL after `grace_usec`, unless `has_recovered` by then.
+  void kill_unless(std::uint64_t grace_usec, std::function<bool()> has_recovered);
   /// SIGKILL after `grace_usec`, unless it has ended by then.
   void kill_after(std::uint64_t grace_usec);
   void close_channel();
@@ -75,6 +77,9 @@ class WorkerProcess {
   void set_ready_early() { ready_early_ = true; }
   const WearLimits& wear_limits() const { return wear_limits_; }
   void set_wear_limits(const WearLimits& limits) { wear_limits_ = limits; }
+  /// The heartbeat after which it was given up; 0: it was not.
+  std::uint64_t given_up_beat_usec() const { return given_up_beat_usec_; }
+  void set_given_up_beat(std::uint64_t usec) { given_up_beat_usec_ = usec; }
   /// It has reached one of them, and is to drain once another serves in its place; then, that it
   /// drains for that.
   bool is_recycled() const { return is_recycled_; }
@@ -101,6 +106,7 @@ class WorkerProcess {
   std::uint64_t started_realtime_usec_ = 0;
   std::uint64_t started_monotonic_usec_ = 0;
   std::uint64_t drain_deadline_usec_ = 0;
+  std::uint64_t given_up_beat_usec_ = 0;
   Callbacks callbacks_;
   EventSource channel_source_;
   EventSource kill_timer_;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -21,6 +22,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+/// A call that was given up and runs on stays the oldest: it is not looked at all the time.
+constexpr std::uint64_t shortest_check_usec = 100'000;
+constexpr unsigned given_up_exit_seconds = 1;
 /// How often what an application may have broken (handlers, standard streams) is put right.
 constexpr std::uint64_t repair_interval_usec = 1'000'000;
 
@@ -43,6 +47,7 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
   if (loaded) {
     // Last: the import may have set handlers of its own.
     process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.low_descriptors.error());
+    answer_stuck_calls_on(worker_dump_signal());
     auto application = process_.runtime->make_application(
         process_.settings.workers > 1, static_cast<std::size_t>(process_.settings.threads));
     if (application)
@@ -78,6 +83,7 @@ Result<void> Worker::set_up() {
     meter_.follow_calls();
     if (auto started = application_->start(*reactor_, [this] { on_progress(); }); !started)
       return started;
+    give_up_overdue_calls();
   } else {
     reactor_->set_blocking_wait(
         [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
@@ -169,12 +175,39 @@ void Worker::on_progress() {
   if (probe_ && probe_->is_done()) send_probe_result();
 }
 
+/// Runs when the oldest call has had its time, or, where there is none, the next one could have.
+void Worker::give_up_overdue_calls() {
+  const auto timeout = static_cast<std::uint64_t>(process_.settings.timeout.count());
+  if (timeout == 0) return;
+  const std::uint64_t now = monotonic_usec();
+  const auto names = application_->give_up_calls(now > timeout ? now - timeout : 0);
+  for (const std::string& name : names)
+    log_error("worker {}: {} was not answered within timeout ({} s); the worker is replaced", slot_,
+              name, std::chrono::duration<double>(process_.settings.timeout).count());
+  if (!names.empty()) {
+    ::raise(worker_dump_signal());
+    send(message_of(MessageType::overdue));
+    start_drain();
+  }
+  const auto calls = application_->under_way();
+  const std::uint64_t due = std::max(calls.oldest_usec + timeout, now + shortest_check_usec);
+  reactor_->call_after(std::chrono::microseconds(calls.oldest_usec == 0 ? timeout : due - now),
+                       [this] { give_up_overdue_calls(); });
+}
+
 void Worker::start_drain() {
   if (state_ == State::draining) return;
   state_ = State::draining;
   meter_.set_resting(WorkerActivity::draining);
   send(message_of(MessageType::draining));
-  server_->drain([this] { reactor_->stop(); });
+  server_->drain([this] {
+    // A call that was given up may hold its thread, and the GIL with it, for ever.
+    if (application_->under_way().count > 0) {
+      exits_by_itself_ = true;
+      exit_after(given_up_exit_seconds, exit_success);
+    }
+    reactor_->stop();
+  });
 }
 
 void Worker::update_accepting() {
@@ -248,7 +281,8 @@ int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool import
     // end.
     const auto bound =
         std::chrono::duration_cast<seconds>(process.settings.graceful_timeout).count();
-    exit_after(static_cast<unsigned>(std::clamp<std::int64_t>(bound, 1, 3600)), status);
+    if (!worker.exits_by_itself())
+      exit_after(static_cast<unsigned>(std::clamp<std::int64_t>(bound, 1, 3600)), status);
   }
   process.runtime->finalize();
   return status;

@@ -33,6 +33,8 @@ class Worker {
   std::expected<void, python::LoadFailure> load(bool imports);
   /// Serves until drained.
   Result<void> serve();
+  /// Its end is bounded already: calls that may never return hold threads of this process.
+  bool exits_by_itself() const { return exits_by_itself_; }
 
  private:
   enum class State { starting, ready, serving, draining };
@@ -54,6 +56,7 @@ class Worker {
   bool is_threaded() const { return process_.settings.threads > 1; }
   /// Calls on threads were answered, or have ended.
   void on_progress();
+  void give_up_overdue_calls();
   void start_drain();
   /// Accepts while it was told to serve and its generation is the one that serves.
   void update_accepting();
@@ -66,6 +69,7 @@ class Worker {
   State state_ = State::starting;
   bool accepting_ = false;
   bool said_due_ = false;
+  bool exits_by_itself_ = false;
   std::uint64_t next_repair_usec_ = 0;
   WorkerMeter meter_;
   MemoryUse memory_use_;

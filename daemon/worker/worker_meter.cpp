@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "common/request_note.h"
 
 namespace green::worker {
@@ -73,7 +71,7 @@ void WorkerMeter::set_memory(std::uint64_t bytes) {
 }
 
 void WorkerMeter::update(std::uint64_t now_usec, const python::CallsUnderWay& calls) {
-  heartbeat(calls.oldest_usec == 0 ? now_usec : std::min(calls.oldest_usec, now_usec));
+  heartbeat(now_usec);
   if (calls.count == 0) {
     slot_.busy_since_usec.store(0, std::memory_order_relaxed);
     slot_.activity.store(resting_, std::memory_order_relaxed);

@@ -24,8 +24,7 @@ class WorkerMeter final : public http::ServerObserver {
   void heartbeat(std::uint64_t now_usec);
   /// Calls go on after call_ended() (threads = N): from here on, update() says what is under way.
   void follow_calls() { follows_calls_ = true; }
-  /// The heartbeat does not pass the start of the oldest call that runs: greend sees one that is
-  /// stuck after `timeout`, just as if it held up the loop.
+  /// The heartbeat is the loop's own: the worker itself gives up the calls that outlive `timeout`.
   void update(std::uint64_t now_usec, const python::CallsUnderWay& calls);
   /// It has answered as many requests as greend allows it.
   bool is_due() const;

@@ -14,6 +14,9 @@ void ignore_terminal_signals();
 
 /// In a worker, after the import: SIGTERM makes the returned descriptor readable.
 Result<Fd> watch_sigterm();
+/// In a worker, after faulthandler took `number` for its stack dumps: the same signal also answers
+/// the call that holds up this thread, the loop's (http/stuck_call.h).
+void answer_stuck_calls_on(int number);
 /// The application may have set handlers of its own since: ours are put back where theirs would end
 /// the worker or keep it from draining.
 void restore_signal_handlers();

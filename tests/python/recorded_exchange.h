@@ -68,6 +68,7 @@ class RecordedExchange final : public Exchange {
   }
   using Exchange::finish;
   void abort() override { ++aborts; }
+  void give_up() override { gone = true; }
   bool head_sent() const override { return sent; }
   bool client_connected() const override { return !gone; }
 

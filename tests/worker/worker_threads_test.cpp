@@ -13,6 +13,7 @@ namespace {
 using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// Each path runs the function of its name.
 constexpr const char* prelude = R"(
@@ -89,19 +90,49 @@ TEST(WorkerThreads, AreAnnouncedToTheApplication) {
   EXPECT_EQ(serving(1, code)->get("/ask").body, "False");
 }
 
-TEST(WorkerThreads, LetTheHeartbeatShowACallThatIsStuckThoughOthersAreAnswered) {
-  const auto manager = serving(4, "def stuck(environ, start):\n  time.sleep(60)\n  return [b'']\n");
+TEST(WorkerThreads, GiveUpACallThatOutlivesTimeoutAndDrainWithoutWaitingForIt) {
+  const auto manager = make_manager(4, R"(
+def stuck(environ, start):
+  time.sleep(60)
+  return [b'']
+def nap(environ, start):
+  time.sleep(1)
+  return [b'woke']
+)");
+  manager->start_imported();
+  const pid_t pid = manager->serve_worker(0);
   const ScoreboardSlot& slot = manager->scoreboard->slot(0);
-  const std::uint64_t before = monotonic_usec();
-  const Fd stuck = ask(*manager, "/stuck");
+  const auto begun = Clock::now();
+  const Fd stuck = ask(*manager, "/stuck?key=secret");
   ASSERT_TRUE(FakeManager::eventually([&] { return slot.activity == WorkerActivity::busy; }));
-  while (monotonic_usec() < before + 1'000'000) {
+  while (Clock::now() < begun + std::chrono::milliseconds(1500))
     EXPECT_EQ(manager->get("/hello").body, "hello");
-  }
-  EXPECT_TRUE(FakeManager::eventually([&] {
-    return slot.heartbeat_usec == slot.busy_since_usec && slot.busy_since_usec > before &&
-           monotonic_usec() - slot.heartbeat_usec > 800'000;
-  }));
+  const Fd other = ask(*manager, "/nap");
+  EXPECT_EQ(FakeManager::read_reply(stuck).status(), 504);
+  const auto took = Clock::now() - begun;
+  EXPECT_GE(took, seconds(2));  // settings.timeout
+  EXPECT_LT(took, seconds(3));
+  EXPECT_EQ(FakeManager::read_reply(other).body, "woke");
+  EXPECT_EQ(manager->hear(manager->channels[0])->message.type, MessageType::overdue);
+  EXPECT_EQ(manager->hear(manager->channels[0])->message.type, MessageType::draining);
+  EXPECT_EQ(manager->exit_status_of(pid), 0);
+  EXPECT_LT(Clock::now() - begun, seconds(8));  // settings.graceful_timeout is 10
+  EXPECT_THAT(manager->log(), AllOf(HasSubstr("GET /stuck was not answered within timeout (2 s)"),
+                                    HasSubstr("in stuck"), Not(HasSubstr("secret"))));
+}
+
+TEST(WorkerThreads, BeatThoughACallIsStuck) {
+  const auto manager = make_manager(2, "def stuck(environ, start):\n  time.sleep(60)\n");
+  manager->settings.timeout = seconds(0);
+  manager->start_imported();
+  manager->serve_worker(0);
+  const ScoreboardSlot& slot = manager->scoreboard->slot(0);
+  const Fd stuck = ask(*manager, "/stuck");
+  ASSERT_TRUE(FakeManager::eventually([&] { return slot.busy_since_usec != 0; }));
+  const std::uint64_t since = slot.busy_since_usec;
+  EXPECT_EQ(manager->get("/hello").body, "hello");
+  EXPECT_TRUE(FakeManager::eventually([&] { return slot.heartbeat_usec > since; }));
+  EXPECT_GE(slot.busy_since_usec, since);
 }
 
 TEST(WorkerThreads, LeaveAWorkerIdleOnceTheyAreDone) {
