@@ -1,6 +1,7 @@
 # How code is compiled: optimisation across files, sanitizers, hardening, ccache.
 option(GREEN_LTO "Optimise the programs across files (where the compiler can)" OFF)
 set(GREEN_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: address,undefined or thread")
+option(GREEN_FUZZ "Build the fuzz targets with libFuzzer (needs clang)" OFF)
 
 find_program(green_ccache ccache)
 if(green_ccache AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -8,6 +9,13 @@ if(green_ccache AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${green_ccache})
 endif()
 
+# All code reports its coverage, ours and llhttp's: a fuzzer that sees only the target is blind.
+if(GREEN_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "GREEN_FUZZ needs clang: -DCMAKE_CXX_COMPILER=clang++, or the preset fuzz")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(GREEN_SANITIZE)
   add_compile_options(-fsanitize=${GREEN_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${GREEN_SANITIZE})

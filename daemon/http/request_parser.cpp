@@ -251,11 +251,11 @@ const llhttp_settings_t RequestParser::State::settings = [] {
 RequestParser::Step RequestParser::State::feed_head(std::string_view input) {
   const bool is_first = head.empty();
   const std::size_t before = head.size();
+  // One byte more than allowed tells a head that is too long from one that just fits.
+  input = input.substr(0, limits.head_bytes + 1 - before);
   if (is_first) {
     base = input.data();
   } else {
-    // One byte more than allowed tells a head that is too long from one that just fits.
-    input = input.substr(0, limits.head_bytes + 1 - before);
     head.append(input);
     base = head.data();
   }
@@ -309,6 +309,8 @@ RequestParser::Step RequestParser::State::refuse(llhttp_errno_t error, std::size
 
 RequestParser::Step RequestParser::State::judge_method(std::string_view seen, std::size_t length) {
   if (seen.starts_with("\r\n")) seen.remove_prefix(2);
+  // No more of it than what is judged where it comes in small parts.
+  seen = seen.substr(0, longest_unknown_method + 1);
   const auto end = std::find_if_not(seen.begin(), seen.end(), is_token_character);
   if (end == seen.end() && seen.size() <= longest_unknown_method) {
     if (base != head.data()) head.assign(base, length);

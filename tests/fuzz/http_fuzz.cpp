@@ -1,97 +1,176 @@
-// Fuzz target: bytes of one connection through the real server to an application that answers in
-// ways the bytes choose. With -fsanitize=fuzzer, or with a main that replays files.
+// Fuzz target: bytes of one connection through the real server to an application that plays what
+// the request's path says. What it was asked and what it answered must not depend on how the bytes
+// were cut into reads, and the replies must be replies. With -fsanitize=fuzzer, or with a main that
+// replays files. The first byte is the server's settings, the second the client's manners.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "daemon/http/body.h"
 #include "daemon/http/server.h"
 #include "tests/fuzz/replay.h"
+#include "tests/fuzz/reply_reader.h"
+#include "tests/fuzz/scripted_application.h"
 
 namespace green::http {
 namespace {
 
-/// Answers by the request's own size, so that every way out of an exchange is taken.
-class MoodyApplication final : public Application {
- public:
-  void call(Exchange& exchange) override {
-    const Request& request = exchange.request();
-    if (request.target.empty() || request.body == nullptr) std::abort();
-    std::size_t sum = request.body->size() + request.target.size();
-    for (const Header& header : request.headers) {
-      if (header.value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) {
-        std::abort();
-      }
-      sum += header.name.size() + header.value.size();
-    }
-    if (sum % 5 == 0) (void)exchange.send_interim(103, request.headers);
-    switch (sum % 6) {
-      case 0:
-        return exchange.abort();
-      case 1:
-        pending.push_back(&exchange);
-        return;
-      case 2:
-        if (exchange.start(200, "OK", request.headers)) (void)exchange.write("part");
-        return exchange.abort();
-      case 3:
-        if (exchange.start(204, "", {})) (void)exchange.write(request.target);
-        return exchange.finish();
-      default:
-        if (exchange.start(200, "OK", {})) (void)exchange.write(request.target);
-        return exchange.finish("end");
-    }
-  }
-  std::vector<Exchange*> pending;
+struct Manners {
+  std::size_t piece;         ///< bytes of a send
+  bool is_uneven = false;    ///< pieces of many sizes
+  bool reads_late = false;   ///< takes no reply before it sent everything
+  bool leaves = false;       ///< closes without reading
+  bool out_of_time = false;  ///< every time limit is over at once
+  bool meets_drain = false;  ///< the server begins to drain after the first piece
+  /// Nothing that depends on time or on the other's pace.
+  bool is_calm() const { return !reads_late && !leaves && !out_of_time && !meets_drain; }
 };
 
-void run(std::string_view input) {
-  // The first byte says how the rest is cut into reads, and what the server is told of its peers.
-  if (input.empty()) return;
-  const auto first = static_cast<unsigned char>(input.front());
-  const std::size_t part = first + std::size_t{1};
-  input.remove_prefix(1);
-  auto reactor = Reactor::create();
-  if (!reactor) std::abort();
-  MoodyApplication application;
-  ServerObserver observer;
+Limits make_limits(unsigned first, const Manners& manners) {
   Limits limits;
   limits.body_memory = 64;
   limits.output_memory = 64;
-  limits.spool_directory = "/tmp";
+  limits.body_bytes = 2048;
+  limits.header_count = 16;
+  limits.request_line = 256;
+  limits.field_bytes = 512;
+  limits.head_bytes = 1024;
+  limits.spool_directory = "/dev/shm";
   limits.proxy_protocol = first % 4 == 1;
-  const std::vector<std::string> trusted{"unix:", "192.0.2.0/24"};
+  static const std::vector<std::string> trusted{"unix:", "192.0.2.0/24"};
   if (first % 2 == 1) limits.trusted_peers = *TrustedPeers::create(trusted);
   if (first % 8 == 5) limits.header_map = HeaderMap::refuse;
-  const auto server = Server::create(**reactor, application, observer, limits);
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
-  const Fd client(ends[0]);
-  if (!server->adopt(Fd(ends[1]))) std::abort();
-  std::array<char, 65536> replies{};
-  const auto turn = [&] {
-    if (!(*reactor)->turn(false)) std::abort();
-    const auto pending = std::exchange(application.pending, {});
-    for (Exchange* exchange : pending) {
-      if (exchange->start(200, "OK", {})) exchange->finish("late");
-    }
-    while (recv(client.get(), replies.data(), replies.size(), 0) > 0) {
-    }
-  };
-  while (!input.empty()) {
-    const auto piece = input.substr(0, part);
-    const auto sent = ::send(client.get(), piece.data(), piece.size(), MSG_NOSIGNAL);
-    if (sent <= 0) break;
-    input.remove_prefix(static_cast<std::size_t>(sent));
-    turn();
+  if (manners.out_of_time) {
+    limits.head_time = limits.body_idle = limits.write_stall = limits.keepalive = limits.linger =
+        limits.drain_idle = std::chrono::microseconds(1);
   }
-  shutdown(client.get(), SHUT_WR);
-  for (int i = 0; i < 1000 && server->connection_count() > 0; ++i) turn();
-  if (server->connection_count() > 0) std::abort();  // a connection that nothing ends
+  return limits;
+}
+
+/// What was asked, and the replies without what may differ: Date, and who was invited to send on.
+struct Outcome {
+  std::string seen;
+  std::string replies;
+  std::vector<bool> heads;
+};
+
+/// Every `begin` and what follows it, up to `end`.
+void erase_all(std::string& text, std::string_view begin, std::string_view end) {
+  for (auto at = text.find(begin); at != std::string::npos; at = text.find(begin, at)) {
+    const auto stop = text.find(end, at + begin.size());
+    text.erase(at, stop == std::string::npos ? stop : stop - at);
+  }
+}
+
+class Exchanges {
+ public:
+  Exchanges(unsigned first, const Manners& manners) : manners_(manners) {
+    auto reactor = Reactor::create();
+    if (!reactor) std::abort();
+    reactor_ = std::move(*reactor);
+    server_ = Server::create(*reactor_, application_, observer_, make_limits(first, manners));
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
+    client_ = Fd(ends[0]);
+    if (!server_->adopt(Fd(ends[1]))) std::abort();
+  }
+
+  Outcome run(std::string_view input) {
+    unsigned random = static_cast<unsigned>(manners_.piece);
+    while (!input.empty()) {
+      random = random * 1103515245 + 12345;
+      const auto piece = input.substr(
+          0, manners_.is_uneven ? (random >> 16) % manners_.piece + 1 : manners_.piece);
+      const auto sent = ::send(client_.get(), piece.data(), piece.size(), MSG_NOSIGNAL);
+      if (sent <= 0) break;
+      input.remove_prefix(static_cast<std::size_t>(sent));
+      turn();
+      if (!manners_.reads_late) read();
+      if (manners_.meets_drain && !server_->draining()) server_->drain([] {});
+    }
+    if (manners_.leaves) {
+      client_.reset();
+    } else {
+      shutdown(client_.get(), SHUT_WR);
+    }
+    for (int i = 0; i < 1000 && server_->connection_count() > 0; ++i) {
+      turn();
+      read();
+    }
+    if (server_->connection_count() > 0) std::abort();  // a connection that nothing ends
+    read();
+    erase_all(replies_, "\r\nDate: ", "\r\n");
+    erase_all(replies_, "HTTP/1.1 100 Continue\r\n\r\n", "");
+    return {std::move(application_.seen), std::move(replies_), std::move(application_.heads)};
+  }
+
+ private:
+  void turn() {
+    if (!reactor_->turn(false)) std::abort();
+    application_.go_on();
+  }
+  void read() {
+    if (!client_) return;
+    static std::array<char, 65536> buffer;
+    for (;;) {
+      const auto count = recv(client_.get(), buffer.data(), buffer.size(), 0);
+      if (count <= 0) return;
+      replies_.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+  }
+
+  Manners manners_;
+  std::unique_ptr<Reactor> reactor_;
+  ScriptedApplication application_;
+  ServerObserver observer_;
+  std::unique_ptr<Server> server_;
+  Fd client_;
+  std::string replies_;
+};
+
+/// A reply for each request in order, then at most one refusal; one that is not whole is the last.
+/// Returns the replies without the refusal: which of two defects is named may hang on what came
+/// yet.
+std::string_view check_replies(const Outcome& outcome) {
+  const std::string_view replies = outcome.replies;
+  ReplyReader reader(replies);
+  for (const bool to_head : outcome.heads) {
+    if (!reader.take(to_head)) return replies;
+  }
+  const auto answers = replies.substr(0, replies.size() - reader.left());
+  if (reader.left() > 0 && (!reader.take(false) || reader.left() > 0)) std::abort();
+  return answers;
+}
+
+void run(std::string_view input) {
+  if (input.size() < 2) return;
+  const auto first = static_cast<unsigned char>(input[0]);
+  const auto second = static_cast<unsigned char>(input[1]);
+  const Manners manners{.piece = first + std::size_t{1},
+                        .is_uneven = (second & 1) != 0,
+                        .reads_late = (second & 2) != 0,
+                        .leaves = (second & 4) != 0,
+                        .out_of_time = (second & 8) != 0,
+                        .meets_drain = (second & 16) != 0};
+  input.remove_prefix(2);
+  const Outcome outcome = Exchanges(first, manners).run(input);
+  if (!manners.is_calm()) return;
+  const auto answers = check_replies(outcome);
+  // The pace of replies past a socket's buffer is the kernel's.
+  constexpr std::size_t surely_taken = 150'000;
+  if (outcome.replies.size() > surely_taken) return;
+  const Manners at_once{.piece = std::max(input.size(), std::size_t{1})};
+  const Outcome other = Exchanges(first, at_once).run(input);
+  const auto other_answers = check_replies(other);
+  const bool is_refused = answers.size() < outcome.replies.size();
+  if (other.seen != outcome.seen || other_answers != answers ||
+      is_refused != (other_answers.size() < other.replies.size())) {
+    std::abort();
+  }
 }
 
 }  // namespace

@@ -113,6 +113,14 @@ TEST_F(Parsers, RefuseHeadersWithAnUnderscoreWhereToldTo) {
 TEST_F(Parsers, RefuseALongUnknownMethod) {
   expect_status(501, std::string(1000, 'X'));
   expect_status(400, "X\x01");
+  // What decides is within the first bytes, however many come at once.
+  expect_status(501, std::string(100, 'X') + "\x01");
+  expect_status(400, std::string(60, 'X') + "\x01" + std::string(100, 'X'));
+}
+
+TEST_F(Parsers, RefuseAHeadPastTheLimitWhateverComesBehindIt) {
+  const std::string start = "GET / HTTP/1.1\r\n" + host + "A: " + std::string(200, 'x') + "\r\nB: ";
+  expect_status(431, start + std::string(200, 'x') + "\r\nmalformed\r\n\r\n");
 }
 
 TEST_F(Parsers, ConsumeNoByteOfTheNextRequest) {

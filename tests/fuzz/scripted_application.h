@@ -1,0 +1,161 @@
+// An application whose answer is written in the request's path, one letter a step: what a fuzzer
+// can learn to play. It checks what it is given. Loop thread.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "daemon/http/application.h"
+#include "daemon/http/ascii.h"
+#include "daemon/http/body.h"
+
+namespace green::http {
+
+class ScriptedApplication final : public Application {
+ public:
+  void call(Exchange& exchange) override {
+    const Request& request = exchange.request();
+    check(request);
+    log_request(request);
+    heads.push_back(request.method == "HEAD");
+    play({.exchange = &exchange, .script = std::string(request.path)});
+  }
+
+  /// Goes on with the exchanges that wait.
+  void go_on() {
+    for (Play& one : std::exchange(pending_, {})) play(std::move(one));
+  }
+
+  std::vector<bool> heads;  ///< for each request in order: whether it was a HEAD
+  std::string seen;         ///< all requests, for comparison
+
+ private:
+  struct Play {
+    Exchange* exchange;
+    std::string script;
+    std::size_t next = 0;
+    std::size_t steps = 0;
+    bool is_started = false;
+  };
+
+  static void check(const Request& request) {
+    if (request.target.empty() || request.path.empty() || request.body == nullptr ||
+        request.endpoints == nullptr || !is_token(request.method) ||
+        (request.scheme != "http" && request.scheme != "https")) {
+      std::abort();
+    }
+    for (const Header& header : request.headers) {
+      if (!is_token(header.name) || header.name.contains('_') ||
+          header.value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos ||
+          trim_whitespace(header.value) != header.value) {
+        std::abort();
+      }
+    }
+  }
+
+  void log_request(const Request& request) {
+    for (const std::string_view part :
+         {request.method, request.target, request.path, request.query, request.scheme,
+          std::string_view(request.endpoints->remote_address)}) {
+      seen.append(part).push_back('\n');
+    }
+    for (const Header& header : request.headers) {
+      seen.append(header.name).append(":").append(header.value).push_back('\n');
+    }
+    // By small reads, as an application may: the same as a whole.
+    char piece[7];
+    std::uint64_t offset = 0;
+    for (;;) {
+      const auto count = request.body->read(offset, piece);
+      if (!count) std::abort();
+      if (*count == 0) break;
+      seen.append(piece, *count);
+      offset += *count;
+    }
+    if (offset != request.body->size()) std::abort();
+    if (request.body->in_memory() && !seen.ends_with(request.body->memory())) std::abort();
+  }
+
+  /// Returns where the exchange is finished, or waits for go_on().
+  void play(Play one) {
+    constexpr std::size_t most_steps = 24;
+    static const std::string large(100'000, 'L');
+    Exchange& exchange = *one.exchange;
+    const auto start = [&](int status, std::vector<Header> headers) {
+      if (exchange.start(status, "Reason", headers)) one.is_started = true;
+    };
+    const auto write = [&](std::string_view data) { (void)exchange.write(data); };
+    while (one.next < one.script.size() && one.steps < most_steps) {
+      ++one.steps;
+      switch (one.script[one.next++]) {
+        case 'a':
+          return exchange.abort();
+        case 'l':
+          pending_.push_back(std::move(one));
+          return;
+        case 's':
+          start(200, {});
+          break;
+        case 'n':
+          start(204, {});
+          break;
+        case 'm':
+          start(304, {{"Content-Length", "9"}});
+          break;
+        case 'x':
+          start(static_cast<int>(one.next) * 100, {{"X", "1"}});
+          break;
+        case 'b':
+          if (exchange.start(200, "OK", std::vector<Header>{{"X", "a\r\nY: b"}})) std::abort();
+          break;
+        case 't':
+          if (exchange.start(200, "", std::vector<Header>{{"Transfer-Encoding", "gzip"}})) {
+            std::abort();
+          }
+          break;
+        case 'c':
+          start(200, {{"Content-Length", "8"}, {"Content-Length", "8"}});
+          break;
+        case 'C':
+          start(200, {{"content-length", " 100000 "}, {"Date", "now"}, {"Server", "me"}});
+          break;
+        case 'k':
+          start(200, {{"Connection", "x, Close"}, {"Keep-Alive", "9"}, {"TE", "a"}});
+          break;
+        case 'h':
+          if (exchange.start(200, "", exchange.request().headers)) one.is_started = true;
+          break;
+        case 'i':
+          (void)exchange.send_interim(103, exchange.request().headers);
+          break;
+        case 'e':
+          write({});
+          break;
+        case 'w':
+          write("part");
+          break;
+        case 'W':
+          write(std::string_view(large).substr(0, 9000));
+          break;
+        case 'B':
+          write(large);
+          break;
+        case 'F':
+          return exchange.finish(std::string_view(large).substr(0, 9000));
+        case 'f':
+          return exchange.finish();
+        default:
+          break;
+      }
+    }
+    if (!one.is_started) start(200, {});
+    exchange.finish("end");
+  }
+
+  std::vector<Play> pending_;
+};
+
+}  // namespace green::http
