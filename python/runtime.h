@@ -38,10 +38,10 @@ class SiteApplication : public http::Application {
   virtual Result<void> start(http::Reactor& reactor, std::function<void()> on_progress) = 0;
   /// Loop thread.
   virtual CallsUnderWay under_way() const = 0;
-  /// Loop thread. Gives up calls that run on threads and began at `begun_by_usec` or before: their
-  /// clients get 504, or are cut off. Returns which, as "GET /path"; each once. What they run goes
-  /// on.
-  virtual std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec) = 0;
+  /// Loop thread. Gives up calls that run on threads and began at `begun_by_usec` or before, and,
+  /// with `waiting_too`, those that have waited for a thread since then: their clients get 504, or
+  /// are cut off. Returns which, as "GET /path"; each once. What they run goes on.
+  virtual std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) = 0;
 };
 
 class Runtime {

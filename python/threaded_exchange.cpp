@@ -26,7 +26,8 @@ std::vector<http::Header> views_of(const OwnedHeaders& headers) {
 
 }  // namespace
 
-void ThreadedExchange::open(http::Exchange& exchange) {
+void ThreadedExchange::open(http::Exchange& exchange, std::uint64_t now_usec) {
+  opened_usec_ = now_usec;
   exchange_ = &exchange;
   is_given_up_ = false;
   request_ = exchange.request();

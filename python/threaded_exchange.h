@@ -21,7 +21,7 @@ class ThreadedExchange final : public http::Exchange {
 
   // Loop thread.
   /// For the next call, of the connection's `exchange`.
-  void open(http::Exchange& exchange);
+  void open(http::Exchange& exchange, std::uint64_t now_usec);
   /// Passes on what is new. False once the call is over: this may be used for another.
   bool deliver(const ReplyNews& news);
   /// CLOCK_MONOTONIC at begin_call(); 0: no call runs. Any thread.
@@ -31,6 +31,8 @@ class ThreadedExchange final : public http::Exchange {
   /// A client that still waits is answered with 504 or cut off. Returns what to call it in the log:
   /// "GET /path".
   std::string give_up_call();
+  /// CLOCK_MONOTONIC at open(), until the reply is over; 0 from then on.
+  std::uint64_t waiting_since_usec() const { return exchange_ == nullptr ? 0 : opened_usec_; }
   bool is_given_up() const { return is_given_up_; }
 
   // Pool thread, with the GIL.
@@ -64,6 +66,7 @@ class ThreadedExchange final : public http::Exchange {
   // The loop thread's.
   http::Exchange* exchange_ = nullptr;  ///< null once it is answered
   bool is_given_up_ = false;
+  std::uint64_t opened_usec_ = 0;
   // The pool thread's, during the call.
   http::Request request_;
   std::string method_;

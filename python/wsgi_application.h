@@ -20,7 +20,7 @@ class WsgiApplication final : public SiteApplication {
 
   Result<void> start(http::Reactor&, std::function<void()>) override { return {}; }
   CallsUnderWay under_way() const override { return {}; }
-  std::vector<std::string> give_up_calls(std::uint64_t) override { return {}; }
+  std::vector<std::string> give_up_calls(std::uint64_t, bool) override { return {}; }
 
   /// Answers before it returns. What the application raises (SystemExit and KeyboardInterrupt too:
   /// one request must not end a worker) is logged, and answered by 500 where nothing was sent yet.

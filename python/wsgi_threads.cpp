@@ -110,7 +110,7 @@ void WsgiThreads::call(http::Exchange& exchange) {
   }
   ThreadedExchange* const threaded = free_.back();
   free_.pop_back();
-  threaded->open(exchange);
+  threaded->open(exchange, monotonic_usec());
   {
     const std::scoped_lock lock(mutex_);
     waiting_.push_back(threaded);
@@ -128,10 +128,11 @@ CallsUnderWay WsgiThreads::under_way() const {
   return result;
 }
 
-std::vector<std::string> WsgiThreads::give_up_calls(std::uint64_t begun_by_usec) {
+std::vector<std::string> WsgiThreads::give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) {
   std::vector<std::string> names;
   for (const auto& exchange : exchanges_) {
-    const std::uint64_t since = exchange->running_since_usec();
+    std::uint64_t since = exchange->running_since_usec();
+    if (since == 0 && waiting_too) since = exchange->waiting_since_usec();
     if (since == 0 || since > begun_by_usec || exchange->is_given_up()) continue;
     names.push_back(exchange->give_up_call());
   }

@@ -33,7 +33,7 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
   // Loop thread.
   void call(http::Exchange& exchange) override;
   CallsUnderWay under_way() const override;
-  std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec) override;
+  std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) override;
 
  private:
   /// One thread's part. A WsgiApplication each: what it keeps from call to call is not shared.

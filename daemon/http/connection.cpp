@@ -46,8 +46,19 @@ Result<void> Connection::open() {
 }
 
 void Connection::drain() {
-  // One that never sent a request keeps the time it has for its first.
-  if (state_ == ConnectionState::idle && has_served_) start_timeout(context_.drain_timeouts);
+  // One that never sent a request is as any other that is idle; it has no longer than these.
+  if (state_ == ConnectionState::idle && !has_served_)
+    start_timeout(context_.first_request_timeouts);
+  if (state_ == ConnectionState::lingering && context_.hurried)
+    start_timeout(context_.short_linger_timeouts);
+}
+
+void Connection::close_if_idle() {
+  if (state_ != ConnectionState::idle) return;
+  readable_ = true;
+  requests_this_turn_ = 0;
+  pump();
+  if (state_ == ConnectionState::idle) close();
 }
 
 void Connection::start_timeout(TimeoutList& list) {
@@ -280,7 +291,7 @@ void Connection::reply_sent() {
 void Connection::go_idle() {
   context_.pool.give_back(std::move(exchange_));
   state_ = ConnectionState::idle;
-  start_timeout(context_.draining ? context_.drain_timeouts : context_.idle_timeouts);
+  start_timeout(context_.idle_timeouts);
 }
 
 void Connection::on_writable() {

@@ -33,8 +33,10 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
 
   /// Registers with the reactor.
   Result<void> open();
-  /// The server began to drain.
+  /// The server began to drain, or to do so promptly.
   void drain();
+  /// Closes it if it is idle; a request that has just come is answered instead.
+  void close_if_idle();
   ConnectionState state() const { return state_; }
 
   std::size_t index_in_server = 0;  ///< the server's own

@@ -1,6 +1,15 @@
 #include "daemon/http/connection_context.h"
 
+#include <algorithm>
+
 namespace green::http {
+namespace {
+
+/// A client that has just connected has its request on the way.
+constexpr std::chrono::microseconds shortest_wait = std::chrono::seconds(1);
+constexpr std::chrono::microseconds short_linger = std::chrono::milliseconds(500);
+
+}  // namespace
 
 ConnectionContext::ConnectionContext(Reactor& the_reactor, Application& the_application,
                                      ServerObserver& the_observer, Limits the_limits)
@@ -14,16 +23,18 @@ ConnectionContext::ConnectionContext(Reactor& the_reactor, Application& the_appl
       write_timeouts(limits.write_stall),
       idle_timeouts(limits.keepalive),
       linger_timeouts(limits.linger),
-      drain_timeouts(limits.drain_idle) {
+      first_request_timeouts(std::clamp(limits.keepalive, std::min(shortest_wait, limits.head_time),
+                                        limits.head_time)),
+      short_linger_timeouts(std::min(limits.linger, short_linger)) {
   for (TimeoutList* list : {&head_timeouts, &body_timeouts, &write_timeouts, &idle_timeouts,
-                            &linger_timeouts, &drain_timeouts}) {
+                            &linger_timeouts, &first_request_timeouts, &short_linger_timeouts}) {
     reactor.add_timeouts(*list);
   }
 }
 
 ConnectionContext::~ConnectionContext() {
   for (TimeoutList* list : {&head_timeouts, &body_timeouts, &write_timeouts, &idle_timeouts,
-                            &linger_timeouts, &drain_timeouts}) {
+                            &linger_timeouts, &first_request_timeouts, &short_linger_timeouts}) {
     reactor.remove_timeouts(*list);
   }
 }

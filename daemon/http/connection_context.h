@@ -26,6 +26,7 @@ struct ConnectionContext {
   ServerObserver& observer;
   const Limits limits;
   bool draining = false;
+  bool hurried = false;  ///< draining promptly
   DateLine date;
   ExchangePool pool;
   TimeoutList head_timeouts;
@@ -33,7 +34,8 @@ struct ConnectionContext {
   TimeoutList write_timeouts;
   TimeoutList idle_timeouts;
   TimeoutList linger_timeouts;
-  TimeoutList drain_timeouts;
+  TimeoutList first_request_timeouts;  ///< of connections that never sent one, draining
+  TimeoutList short_linger_timeouts;
   std::array<char, 64 << 10> read_buffer;
   /// Connections without a socket whose application was given up on and has not returned yet.
   std::size_t given_up = 0;

@@ -64,7 +64,7 @@ void Connection::linger() {
   read_ahead_ = {};
   state_ = ConnectionState::lingering;
   if (shutdown(socket_.get(), SHUT_WR) != 0) return close();
-  start_timeout(context_.linger_timeouts);
+  start_timeout(context_.hurried ? context_.short_linger_timeouts : context_.linger_timeouts);
   readable_ = true;
   context_.reactor.defer(*this);
 }

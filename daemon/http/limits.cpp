@@ -20,6 +20,9 @@ Result<Limits> make_limits(const Settings& settings) {
   limits.body_idle = settings.request_body_timeout;
   limits.write_stall = settings.send_timeout;
   limits.keepalive = settings.keepalive;
+  // With time left for those that answer a last request.
+  limits.drain_late = settings.graceful_timeout / 2;
+  limits.drain_latest = settings.graceful_timeout * 4 / 5;
   limits.header_map = settings.header_map == "refuse" ? HeaderMap::refuse : HeaderMap::drop;
   limits.trusted_peers = std::move(*trusted);
   limits.proxy_protocol = settings.proxy_protocol == "on";

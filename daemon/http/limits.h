@@ -33,8 +33,11 @@ struct Limits {
   std::chrono::microseconds write_stall = std::chrono::seconds(60);  ///< nothing taken: cut
   std::chrono::microseconds keepalive = std::chrono::seconds(5);     ///< idle; 0: no keep-alive
   std::chrono::microseconds linger = std::chrono::seconds(2);        ///< after our last byte
-  std::chrono::microseconds drain_idle = std::chrono::seconds(1);  ///< idle ones live on, draining
-  int accepts_per_turn = 8;                                        ///< of one listener
+  /// Idle connections of a draining server live on as ever until this long after the drain began;
+  /// from then on they are closed, one after the other, the last of them at `drain_latest`.
+  std::chrono::microseconds drain_late = std::chrono::seconds(15);
+  std::chrono::microseconds drain_latest = std::chrono::seconds(24);
+  int accepts_per_turn = 8;    ///< of one listener
   int requests_per_turn = 16;  ///< pipelined ones of one connection
 
   HeaderMap header_map = HeaderMap::drop;

@@ -11,6 +11,7 @@
 
 #include "common/high_fd.h"
 #include "common/log.h"
+#include "common/scoreboard.h"
 #include "daemon/http/connection.h"
 #include "daemon/http/endpoints.h"
 
@@ -28,6 +29,12 @@ constexpr auto short_pause = milliseconds(20);
 constexpr auto first_looks = seconds(3);
 constexpr auto first_look_interval = milliseconds(50);
 constexpr auto look_interval = seconds(1);
+/// As drain_late and drain_latest, where somebody waits for the end.
+constexpr std::chrono::microseconds prompt_late = milliseconds(500);
+constexpr std::chrono::microseconds prompt_latest = seconds(1);
+/// In how many steps idle connections are closed.
+constexpr std::uint64_t closing_steps = 32;
+constexpr std::uint64_t shortest_step_usec = 20'000;
 
 class ServerImpl;
 
@@ -53,7 +60,8 @@ class ServerImpl final : public Server, Deferred {
   Result<void> add_listener(Fd listener) override;
   Result<void> start_accepting() override;
   void stop_accepting() override;
-  void drain(std::function<void()> on_drained) override;
+  void drain(std::function<void()> on_drained, DrainPace pace) override;
+  void hurry() override;
   bool draining() const override { return context_.draining; }
   Result<void> adopt(Fd socket) override;
   std::size_t connection_count() const override { return connections_.size(); }
@@ -78,6 +86,8 @@ class ServerImpl final : public Server, Deferred {
   void pause();
   void wait_for_room();
   void accept_again();
+  void close_idle_between(std::chrono::microseconds late, std::chrono::microseconds latest);
+  void close_some_idle();
   void look();
   void schedule_look();
   /// Whether a warning that can come by the thousand is to be logged now.
@@ -93,12 +103,16 @@ class ServerImpl final : public Server, Deferred {
   std::uint64_t last_shortage_usec_ = 0;
   std::uint64_t last_full_usec_ = 0;
   std::function<void()> on_drained_;
+  Reactor::TimerId closing_timer_ = 0;
+  std::uint64_t closing_step_usec_ = 0;
+  std::uint64_t closed_at_usec_ = 0;  ///< when the last idle connection shall be closed
 };
 
 void Listener::on_events(std::uint32_t) { server.accept_some(*this); }
 
 ServerImpl::~ServerImpl() {
   if (look_timer_ != 0) context_.reactor.cancel(look_timer_);
+  if (closing_timer_ != 0) context_.reactor.cancel(closing_timer_);
   unwatch_all();
 }
 
@@ -296,14 +310,56 @@ void ServerImpl::retire(Connection& connection) {
   context_.reactor.defer(*this);
 }
 
-void ServerImpl::drain(std::function<void()> on_drained) {
+void ServerImpl::drain(std::function<void()> on_drained, DrainPace pace) {
   on_drained_ = std::move(on_drained);
   if (!context_.draining) {
     stop_accepting();
     context_.draining = true;
     for (auto& connection : connections_) connection->drain();
+    close_idle_between(context_.limits.drain_late, context_.limits.drain_latest);
   }
+  if (pace == DrainPace::prompt) hurry();
   context_.reactor.defer(*this);
+}
+
+void ServerImpl::hurry() {
+  if (!context_.draining || context_.hurried) return;
+  context_.hurried = true;
+  for (auto& connection : connections_) connection->drain();
+  close_idle_between(prompt_late, prompt_latest);
+}
+
+void ServerImpl::close_idle_between(std::chrono::microseconds late,
+                                    std::chrono::microseconds latest) {
+  if (closing_timer_ != 0) context_.reactor.cancel(closing_timer_);
+  const auto span = static_cast<std::uint64_t>((latest - late).count());
+  closing_step_usec_ = std::max(shortest_step_usec, span / closing_steps);
+  closed_at_usec_ = monotonic_usec() + static_cast<std::uint64_t>(latest.count());
+  closing_timer_ = context_.reactor.call_after(late, [this] { close_some_idle(); });
+}
+
+/// The same share of them at each step, so that their clients do not all come back at once.
+void ServerImpl::close_some_idle() {
+  const auto now = monotonic_usec();
+  const std::uint64_t steps_left =
+      closed_at_usec_ > now ? 1 + (closed_at_usec_ - now) / closing_step_usec_ : 1;
+  const auto idle =
+      static_cast<std::uint64_t>(std::ranges::count_if(connections_, [](const auto& connection) {
+        return connection->state() == ConnectionState::idle;
+      }));
+  std::uint64_t share = (idle + steps_left - 1) / steps_left;
+  // Backwards: one that closes leaves its place to the last, which was looked at.
+  for (std::size_t i = connections_.size(); i > 0 && share > 0; --i) {
+    if (connections_[i - 1]->state() != ConnectionState::idle) continue;
+    connections_[i - 1]->close_if_idle();
+    --share;
+  }
+  const auto left = idle > steps_left ? 0 : idle - std::min<std::uint64_t>(idle, 1);
+  const std::uint64_t few_apart =
+      left > 0 && closed_at_usec_ > now ? (closed_at_usec_ - now) / left : 0;
+  closing_timer_ = context_.reactor.call_after(
+      std::chrono::microseconds(std::max(closing_step_usec_, few_apart)),
+      [this] { close_some_idle(); });
 }
 
 void ServerImpl::run_deferred() {

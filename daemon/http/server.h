@@ -8,6 +8,7 @@
 
 #include "common/fd.h"
 #include "common/result.h"
+#include "common/worker_spec.h"
 #include "daemon/http/application.h"
 #include "daemon/http/limits.h"
 #include "daemon/http/reactor.h"
@@ -48,8 +49,11 @@ class Server {
   /// Closes our listeners, after a last look for a connection whose wake-up only we got.
   virtual void stop_accepting() = 0;
   /// Stops accepting; requests in flight are finished; the next one on a keep-alive connection is
-  /// answered with Connection: close; idle connections are closed late. Then `on_drained`, once.
-  virtual void drain(std::function<void()> on_drained) = 0;
+  /// answered with Connection: close; idle connections are closed late and not all at once (see
+  /// Limits), or within a second where the pace is prompt. Then `on_drained`, once.
+  virtual void drain(std::function<void()> on_drained, DrainPace pace = DrainPace::patient) = 0;
+  /// Of a server that drains patiently: promptly from here on.
+  virtual void hurry() = 0;
   virtual bool draining() const = 0;
 
   /// Serves a connected stream socket as if it had been accepted (tests, an acceptor elsewhere).

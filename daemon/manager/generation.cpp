@@ -179,7 +179,7 @@ void Generation::drain_surplus(std::uint32_t surplus) {
   }
 }
 
-void Generation::drain_worker(WorkerProcess& worker) {
+void Generation::drain_worker(WorkerProcess& worker, DrainPace pace) {
   if (worker.expected_to_exit()) return;
   if (worker.state() != WorkerState::ready && worker.state() != WorkerState::serving) {
     worker.kill_now();  // it has nothing to finish
@@ -187,7 +187,7 @@ void Generation::drain_worker(WorkerProcess& worker) {
   }
   worker.set_state(WorkerState::draining);
   worker.set_drain_deadline(monotonic_usec() + as_usec(settings_.graceful_timeout));
-  if (auto sent = worker.send(MessageType::drain); !sent)
+  if (auto sent = worker.send_drain(pace); !sent)
     log_debug("worker {}: drain not sent: {}", worker.slot(), sent.error().message());
 }
 
@@ -199,15 +199,22 @@ void Generation::serve() {
   fill();
 }
 
-void Generation::drain() {
-  if (state_ == GenerationState::draining || state_ == GenerationState::gone) return;
+void Generation::drain(DrainPace pace) {
+  if (state_ == GenerationState::gone) return;
+  if (pace == DrainPace::prompt) {
+    for (const auto& [slot, worker] : workers_)
+      if (worker->state() == WorkerState::draining)
+        if (auto sent = worker->send_drain(pace); !sent)
+          log_debug("worker {}: drain not sent: {}", slot, sent.error().message());
+  }
+  if (state_ == GenerationState::draining) return;
   state_ = GenerationState::draining;
   fork_timer_ = {};
   if (zygote_) {
     zygote_->close_channel();  // it exits on that
     zygote_->kill_after(zygote_exit_usec);
   }
-  for (const auto& [slot, worker] : workers_) drain_worker(*worker);
+  for (const auto& [slot, worker] : workers_) drain_worker(*worker, pace);
   maybe_gone();
 }
 
@@ -313,8 +320,8 @@ void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec,
       return;
     case WorkerState::draining:
       if (now_usec > worker.drain_deadline_usec()) {
-        log_warning("worker {} (process {}) did not finish within graceful_timeout; killing it",
-                    worker.slot(), worker.pid());
+        log_warning("worker {} (process {}) did not finish within graceful_timeout{}; killing it",
+                    worker.slot(), worker.pid(), what_it_served(worker));
         worker.dump_and_kill(worker_dump_signal(), dump_grace_usec);
         return;
       }

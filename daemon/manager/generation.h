@@ -71,7 +71,8 @@ class Generation {
   /// From ready: this generation's workers accept from now on, all others' no longer.
   void serve();
   /// Every worker finishes what it has, for graceful_timeout at most; generation_gone() follows.
-  void drain();
+  /// Again, with a prompt pace: those that drain hurry.
+  void drain(DrainPace pace);
   /// SIGKILL to all; generation_gone() follows.
   void kill();
   /// Looks for workers that do not turn, overdue drains and stuck forks. About once a second.
@@ -109,7 +110,7 @@ class Generation {
   void fill();
   Result<void> fork_worker();
   void drain_surplus(std::uint32_t surplus);
-  void drain_worker(WorkerProcess& worker);
+  void drain_worker(WorkerProcess& worker, DrainPace pace = DrainPace::patient);
   void remove_worker(std::uint32_t slot);
   void replace_after_death(const std::string& how);
   void maybe_ready();

@@ -127,7 +127,7 @@ void Manager::retire(std::unique_ptr<Generation> generation) {
   if (retired.state() == GenerationState::gone) {
     generation_gone(retired);
   } else {
-    retired.drain();
+    retired.drain(stopping_ ? DrainPace::prompt : DrainPace::patient);
   }
 }
 
@@ -178,6 +178,7 @@ void Manager::stop_gracefully() {
     candidate_->kill();
     retire(std::move(candidate_));
   }
+  for (const auto& generation : retired_) generation->drain(DrainPace::prompt);
   if (serving_) retire(std::move(serving_));
   exit_when_empty();
 }

@@ -104,6 +104,14 @@ Result<void> WorkerProcess::send(MessageType type, std::uint32_t slot) {
   return send(message, {});
 }
 
+Result<void> WorkerProcess::send_drain(DrainPace pace) {
+  Message message;
+  message.type = MessageType::drain;
+  message.slot = slot_;
+  message.code = static_cast<std::int32_t>(pace);
+  return send(message, {});
+}
+
 Result<void> WorkerProcess::send(const Message& message, std::span<const int> descriptors) {
   if (!channel_) return fail(ErrorCode::unavailable, "its channel is closed");
   return send_message(channel_.get(), message, descriptors);

@@ -47,6 +47,7 @@ class WorkerProcess {
 
   /// Sends a message; a channel that is gone or full is an error (its end is reported separately).
   Result<void> send(MessageType type, std::uint32_t slot = 0);
+  Result<void> send_drain(DrainPace pace);
   Result<void> send(const Message& message, std::span<const int> descriptors);
 
   /// By pidfd: never another process that got the pid.

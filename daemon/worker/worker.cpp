@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "common/high_fd.h"
 #include "common/log.h"
@@ -114,7 +115,7 @@ Result<void> Worker::watch_signals() {
   term_watch_.callback = [this](std::uint32_t) {
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t size = ::read(term_event_.get(), &count, sizeof count);
-    start_drain();
+    start_drain(DrainPace::patient);
   };
   return reactor_->add(term_event_.get(), EPOLLIN, term_watch_, http::Priority::urgent);
 }
@@ -138,7 +139,7 @@ void Worker::handle(const Message& message) {
       if (state_ == State::ready) state_ = State::serving;
       return update_accepting();
     case MessageType::drain:
-      return start_drain();
+      return start_drain(static_cast<DrainPace>(message.code));
     case MessageType::probe:
       return answer_probe();
     default:
@@ -150,7 +151,7 @@ void Worker::handle(const Message& message) {
 void Worker::channel_lost() {
   reactor_->remove(channel_.get(), channel_watch_);
   channel_.reset();
-  start_drain();
+  start_drain(DrainPace::patient);
 }
 
 void Worker::answer_probe() {
@@ -180,34 +181,47 @@ void Worker::give_up_overdue_calls() {
   const auto timeout = static_cast<std::uint64_t>(process_.settings.timeout.count());
   if (timeout == 0) return;
   const std::uint64_t now = monotonic_usec();
-  const auto names = application_->give_up_calls(now > timeout ? now - timeout : 0);
-  for (const std::string& name : names)
-    log_error("worker {}: {} was not answered within timeout ({} s); the worker is replaced", slot_,
-              name, std::chrono::duration<double>(process_.settings.timeout).count());
-  if (!names.empty()) {
-    ::raise(worker_dump_signal());
-    send(message_of(MessageType::overdue));
-    start_drain();
-  }
+  const std::uint64_t begun_by = now > timeout ? now - timeout : 0;
+  if (const auto oldest = application_->under_way().oldest_usec; oldest != 0 && oldest <= begun_by)
+    give_up_calls(begun_by);
   const auto calls = application_->under_way();
   const std::uint64_t due = std::max(calls.oldest_usec + timeout, now + shortest_check_usec);
   reactor_->call_after(std::chrono::microseconds(calls.oldest_usec == 0 ? timeout : due - now),
                        [this] { give_up_overdue_calls(); });
 }
 
-void Worker::start_drain() {
-  if (state_ == State::draining) return;
+void Worker::give_up_calls(std::uint64_t begun_by_usec) {
+  // One that holds the GIL holds up all others too: new connections are better off elsewhere, and
+  // those who wait here for a thread wait no longer than a call may run.
+  meter_.leave_connections_to_others();
+  const auto names = application_->give_up_calls(begun_by_usec, has_given_up_);
+  for (const std::string& name : names)
+    log_error("worker {}: {} was not answered within timeout ({} s); the worker is replaced", slot_,
+              name, std::chrono::duration<double>(process_.settings.timeout).count());
+  if (std::exchange(has_given_up_, true)) return;
+  ::raise(worker_dump_signal());
+  send(message_of(MessageType::overdue));
+  start_drain(DrainPace::patient);
+}
+
+void Worker::start_drain(DrainPace pace) {
+  if (state_ == State::draining) {
+    if (pace == DrainPace::prompt) server_->hurry();
+    return;
+  }
   state_ = State::draining;
   meter_.set_resting(WorkerActivity::draining);
   send(message_of(MessageType::draining));
-  server_->drain([this] {
-    // A call that was given up may hold its thread, and the GIL with it, for ever.
-    if (application_->under_way().count > 0) {
-      exits_by_itself_ = true;
-      exit_after(given_up_exit_seconds, exit_success);
-    }
-    reactor_->stop();
-  });
+  server_->drain(
+      [this] {
+        // A call that was given up may hold its thread, and the GIL with it, for ever.
+        if (application_->under_way().count > 0) {
+          exits_by_itself_ = true;
+          exit_after(given_up_exit_seconds, exit_success);
+        }
+        reactor_->stop();
+      },
+      pace);
 }
 
 void Worker::update_accepting() {
@@ -219,7 +233,7 @@ void Worker::update_accepting() {
   } else if (accepting_ && !meter_.may_accept()) {
     // Another generation serves: what waits in the sockets is for it. greend's drain is on its way,
     // and without this the loop would spin on listeners it may not take from.
-    start_drain();
+    start_drain(DrainPace::patient);
   }
 }
 

@@ -57,7 +57,8 @@ class Worker {
   /// Calls on threads were answered, or have ended.
   void on_progress();
   void give_up_overdue_calls();
-  void start_drain();
+  void give_up_calls(std::uint64_t begun_by_usec);
+  void start_drain(DrainPace pace);
   /// Accepts while it was told to serve and its generation is the one that serves.
   void update_accepting();
   void on_turn(std::uint64_t now_usec);
@@ -69,6 +70,7 @@ class Worker {
   State state_ = State::starting;
   bool accepting_ = false;
   bool said_due_ = false;
+  bool has_given_up_ = false;
   bool exits_by_itself_ = false;
   std::uint64_t next_repair_usec_ = 0;
   WorkerMeter meter_;

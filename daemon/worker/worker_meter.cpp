@@ -23,7 +23,8 @@ WorkerMeter::WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::
 }
 
 bool WorkerMeter::may_accept() {
-  return header_.serving_generation.load(std::memory_order_acquire) == generation_;
+  return !leaves_connections_ &&
+         header_.serving_generation.load(std::memory_order_acquire) == generation_;
 }
 
 void WorkerMeter::connection_opened() {

@@ -13,7 +13,7 @@ class WorkerMeter final : public http::ServerObserver {
   /// Takes the slot over for this process.
   WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::uint64_t generation);
 
-  /// False once another generation serves.
+  /// False once another generation serves, or connections are left to other workers.
   bool may_accept() override;
   void connection_opened() override;
   void connection_closed() override;
@@ -21,6 +21,7 @@ class WorkerMeter final : public http::ServerObserver {
   void call_ended() override;
   void request_done() override;
 
+  void leave_connections_to_others() { leaves_connections_ = true; }
   void heartbeat(std::uint64_t now_usec);
   /// Calls go on after call_ended() (threads = N): from here on, update() says what is under way.
   void follow_calls() { follows_calls_ = true; }
@@ -38,6 +39,7 @@ class WorkerMeter final : public http::ServerObserver {
   std::uint64_t generation_;
   WorkerActivity resting_ = WorkerActivity::starting;
   bool follows_calls_ = false;
+  bool leaves_connections_ = false;
 };
 
 }  // namespace green::worker

@@ -46,7 +46,7 @@ Limits make_limits(unsigned first, const Manners& manners) {
   if (first % 8 == 5) limits.header_map = HeaderMap::refuse;
   if (manners.out_of_time) {
     limits.head_time = limits.body_idle = limits.write_stall = limits.keepalive = limits.linger =
-        limits.drain_idle = std::chrono::microseconds(1);
+        limits.drain_late = limits.drain_latest = std::chrono::microseconds(1);
   }
   return limits;
 }

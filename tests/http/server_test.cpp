@@ -238,17 +238,86 @@ TEST_F(Servers, DrainAnswersTheNextRequestOfAKeptConnectionAndClosesIt) {
   EXPECT_TRUE(turn_until([&] { return drained; }));
 }
 
-TEST_F(Servers, DrainClosesIdleConnectionsAfterAWhile) {
+TEST_F(Servers, DrainClosesIdleConnectionsLateAndOneAfterTheOther) {
   auto limits = fast_limits();
-  limits.drain_idle = milliseconds(50);
+  limits.drain_late = milliseconds(200);
+  limits.drain_latest = milliseconds(600);
   limits.keepalive = std::chrono::minutes(10);
+  restart(limits);
+  std::vector<Fd> clients;
+  for (int i = 0; i < 10; ++i) clients.push_back(connect());
+  for (const Fd& client : clients) EXPECT_TRUE(ask(client, get).ends_with("GET /\n"));
+  const auto begun = std::chrono::steady_clock::now();
+  const auto elapsed = [&] { return std::chrono::steady_clock::now() - begun; };
+  bool drained = false;
+  server->drain([&] { drained = true; });
+  EXPECT_TRUE(turn_until([&] { return server->connection_count() < 10; }));
+  EXPECT_GE(elapsed(), milliseconds(200));
+  EXPECT_GE(server->connection_count(), 8U);
+  EXPECT_TRUE(turn_until([&] { return server->connection_count() < 5; }));
+  EXPECT_GE(elapsed(), milliseconds(300));
+  EXPECT_TRUE(turn_until([&] { return drained; }));
+  for (const Fd& client : clients) EXPECT_EQ(receive_all(client), "");
+}
+
+TEST_F(Servers, DrainKeepsAnIdleConnectionAsLongAsItWasPromised) {
+  auto limits = fast_limits();
+  limits.keepalive = milliseconds(300);
   restart(limits);
   const auto client = connect();
   EXPECT_TRUE(ask(client, get).ends_with("GET /\n"));
+  const auto begun = std::chrono::steady_clock::now();
   bool drained = false;
   server->drain([&] { drained = true; });
   EXPECT_TRUE(turn_until([&] { return drained; }));
-  EXPECT_EQ(receive_all(client), "");
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, milliseconds(250));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+}
+
+TEST_F(Servers, DrainServesAConnectionThatHasNotSentYet) {
+  const auto client = connect();
+  turn();
+  bool drained = false;
+  server->drain([&] { drained = true; });
+  turn();
+  EXPECT_FALSE(drained);
+  send(client, get);
+  const auto reply = receive_all(client);
+  EXPECT_TRUE(reply.ends_with("GET /\n"));
+  EXPECT_NE(reply.find("Connection: close\r\n"), std::string::npos);
+  EXPECT_TRUE(turn_until([&] { return drained; }));
+}
+
+TEST_F(Servers, DrainPromptlyClosesEveryIdleConnectionWithinASecondOrSo) {
+  auto limits = fast_limits();
+  limits.keepalive = std::chrono::minutes(10);
+  limits.head_time = std::chrono::minutes(10);
+  restart(limits);
+  const auto used = connect();
+  const auto unused = connect();
+  EXPECT_TRUE(ask(used, get).ends_with("GET /\n"));
+  const auto begun = std::chrono::steady_clock::now();
+  bool drained = false;
+  server->drain([&] { drained = true; });
+  turn();
+  server->hurry();
+  EXPECT_TRUE(turn_until([&] { return drained; }));
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, milliseconds(400));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, milliseconds(1900));
+}
+
+TEST_F(Servers, DrainPromptlyDoesNotWaitLongForAClientThatNeverCloses) {
+  auto limits = fast_limits();
+  limits.linger = std::chrono::minutes(10);
+  restart(limits);
+  const auto client = connect();
+  send(client, get);
+  bool drained = false;
+  server->drain([&] { drained = true; }, DrainPace::prompt);
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_TRUE(receive_until(client, "\n").ends_with("GET /\n"));
+  EXPECT_TRUE(turn_until([&] { return drained; }));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, milliseconds(1900));
 }
 
 TEST_F(Servers, WaitWithoutSpinningWhileThereAreNoDescriptors) {

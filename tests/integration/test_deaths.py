@@ -24,9 +24,10 @@ def test_a_death_is_explained_with_the_request_but_not_its_query(site, path, how
     assert "hunter2" not in greend.log()
 
 
-def test_a_kill_from_outside_is_told_from_one_of_ours(site):
-    greend = site.start(workers=1)
+def test_a_kill_from_outside_is_told_from_one_of_ours(site, bus):
+    greend = site.start(workers=1, bus=bus.address)
     victim = int(greend.get("/pid").text)
+    wait_for(lambda: bus.get(site.name, "BusyWorkers") == 0, "the call is over")
     os.kill(victim, signal.SIGKILL)
     greend.wait_log(rf"worker 0 \(process {victim}\) ended unexpectedly: signal 9 \(KILL\), not sent by greend[^\n]*; replacing it")
     assert "while it served" not in greend.log()

@@ -161,6 +161,22 @@ def test_other_requests_of_its_pool_are_finished_first(stuck_site):
     wait_for(lambda: is_gone(victim), "the worker's end, without waiting for the stuck call", 5)
 
 
+def test_who_waits_behind_a_call_that_holds_the_gil_is_answered_in_time_too(stuck_site):
+    greend = stuck_site.start("--timeout=1", "--threads=2", workers=1)
+    kept = greend.connection()
+    victim = kept.ask("GET", "/pid").text
+    begun = time.monotonic()
+    stuck = Asking(greend, "/regex")
+    wait_for(lambda: not time.sleep(0.5), "the call")
+    kept.request("GET", "/pid")  # no thread of that worker will ever take it
+    assert stuck.wait().reply.status == 504
+    assert greend.get("/pid").text != victim
+    assert time.monotonic() - begun < 2.5 * PATIENCE
+    assert kept.getresponse().status == 504
+    kept.close()
+    wait_for(lambda: is_gone(int(victim)), "the worker's end", 8)
+
+
 def test_a_loop_that_turns_again_is_drained_and_not_killed(stuck_site):
     greend = stuck_site.start("--timeout=1", workers=1)
     kept = greend.connection()
