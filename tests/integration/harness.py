@@ -27,6 +27,13 @@ from waiting import PATIENCE, wait_for
 TOP = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("GREEN_BIN_DIR", TOP / "build/release/bin")).resolve()
 ECHO_SITE = Path(__file__).parent / "echo_site.py"
+# Set: the echo site and the frameworks' are wrapped in wsgiref.validate, so that both sides of PEP 3333 are watched.
+VALIDATE = os.environ.get("GREEN_TEST_VALIDATE") == "1"
+VALIDATOR = """
+if callable(globals().get("app")):
+    from wsgiref.validate import validator
+    app = validator(app)
+"""
 
 
 @dataclass
@@ -295,11 +302,12 @@ class Site:
 
     def echo(self):
         """The application that shows and does everything: echo_site.py."""
-        self.code(ECHO_SITE.read_text())
+        self.code(ECHO_SITE.read_text(), is_valid=True)
 
-    def code(self, text):
-        """New code, as an editor writes it: a new file in the place of the old."""
-        replace_code(self.folder / "app.py", textwrap.dedent(text))
+    def code(self, text, is_valid=False):
+        """New code, as an editor writes it: a new file in the place of the old. `is_valid`: it keeps to PEP 3333
+        itself, so that the validator may watch."""
+        replace_code(self.folder / "app.py", textwrap.dedent(text) + (VALIDATOR if VALIDATE and is_valid else ""))
 
     def answering(self, text):
         """Code that answers `text` to everything."""
@@ -307,7 +315,7 @@ class Site:
             def app(environ, start_response):
                 start_response("200 OK", [("Content-Type", "text/plain")])
                 return [{text!r}.encode()]
-        """)
+        """, is_valid=True)
 
     def config(self, text):
         path = self.folder / f"{self.name}.toml"
