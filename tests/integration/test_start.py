@@ -223,7 +223,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(site)
 
 def test_without_a_service_manager_greend_serves_all_the_same(site):
     greend = site.start(ready=False, env={"NOTIFY_SOCKET": ""})
-    wait_for(lambda: os.path.exists(greend.address), "the socket")
+    greend.wait_log("listening on")
     assert greend.get("/").status == 200
 
 
