@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from harness import BIN, activation, free_port
-from waiting import wait_for
 
 APP = 'app = "app:app"\n'
 
