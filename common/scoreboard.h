@@ -43,6 +43,9 @@ struct alignas(64) ScoreboardHeader {
   /// Workers accept only while this is their generation: a reload switches all of them with one
   /// store.
   std::atomic<std::uint64_t> serving_generation;
+  /// While a rolling reload is under way, the new generation, which accepts beside the other; else
+  /// 0.
+  std::atomic<std::uint64_t> joining_generation;
 };
 
 /// A mapping of the scoreboard. greend creates it; workers map the descriptor they were passed.

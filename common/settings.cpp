@@ -146,12 +146,35 @@ constexpr std::array table{
             .default_text = "",
             .is_secret = true,
             .help = "Environment variables of the application; their values are never shown"},
-    Setting{
-        .name = "probe",
-        .type = SettingType::string,
-        .member = &Settings::probe,
-        .default_text = "",
-        .help = "Path a new generation must answer without a 5xx before it serves; empty: none"},
+    Setting{.name = "probe",
+            .type = SettingType::string,
+            .member = &Settings::probe,
+            .default_text = "",
+            .help = "Path that a new generation is asked for before it serves; empty: none"},
+    Setting{.name = "probe_status",
+            .type = SettingType::string_list,
+            .member = &Settings::probe_status,
+            .default_text = "2xx,3xx,4xx",
+            .help = "Statuses, or classes of them, that the probe may be answered with"},
+    Setting{.name = "probe_timeout",
+            .type = SettingType::duration,
+            .member = &Settings::probe_timeout,
+            .default_text = "30",
+            .maximum = seconds_in_a_day,
+            .unit = "seconds",
+            .help = "Time the application has to answer the probe; 0: start_timeout alone"},
+    Setting{.name = "probe_host",
+            .type = SettingType::string,
+            .member = &Settings::probe_host,
+            .default_text = "localhost",
+            .help = "Host header of the probe"},
+    Setting{.name = "reload",
+            .type = SettingType::choice,
+            .member = &Settings::reload,
+            .default_text = "whole",
+            .choices = "whole|rolling",
+            .help = "How a reload replaces workers: whole: all new ones stand ready before the old "
+                    "ones stop; rolling: one after the other, in less memory"},
     Setting{.name = "preload",
             .type = SettingType::choice,
             .member = &Settings::preload,
@@ -312,6 +335,20 @@ Settings default_settings() {
     store_value(setting, parse_items(setting, items).value(), settings);
   }
   return settings;
+}
+
+StringList changed_settings(const Settings& before, const Settings& after, SettingScope scope) {
+  StringList names;
+  for (const Setting& setting : table)
+    if (setting.scope == scope && value_of(setting, before) != value_of(setting, after))
+      names.emplace_back(setting.name);
+  return names;
+}
+
+void keep_until_restart(const Settings& running, Settings& settings) {
+  for (const Setting& setting : table)
+    if (setting.scope == SettingScope::restart)
+      store_value(setting, value_of(setting, running), settings);
 }
 
 std::string_view nearest_setting(std::string_view name) {

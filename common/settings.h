@@ -42,8 +42,12 @@ struct Settings {
   std::string chdir;         ///< empty: where greend was started
   StringList pythonpath;
   StringMap env;
-  std::string probe;    ///< path asked of a new generation before it serves; empty: none
-  std::string preload;  ///< "auto", "on", "off"
+  std::string probe;             ///< path asked of a new generation before it serves; empty: none
+  StringList probe_status;       ///< "204" or a class, "2xx": what counts as an answer
+  Microseconds probe_timeout{};  ///< for that one request; 0: start_timeout alone bounds it
+  std::string probe_host;        ///< its Host header
+  std::string reload;            ///< "whole", "rolling"
+  std::string preload;           ///< "auto", "on", "off"
   std::string log_level;
   // What a client may take of a worker (daemon/http/limits.h).
   std::int64_t worker_connections = 0;
@@ -88,6 +92,10 @@ struct Setting {
 };
 
 std::span<const Setting> settings_table();
+/// Names of the settings of a scope that differ, in the table's order.
+StringList changed_settings(const Settings& before, const Settings& after, SettingScope scope);
+/// Gives `settings` the values that `running` has of what only a restart changes.
+void keep_until_restart(const Settings& running, Settings& settings);
 const Setting* find_setting(std::string_view name);
 /// "GREEN_GRACEFUL_TIMEOUT"
 std::string setting_variable(const Setting& setting);

@@ -102,6 +102,31 @@ Result<void> check_probe(std::string_view probe) {
   return {};
 }
 
+/// "204", or a class such as "2xx".
+bool is_status(std::string_view text) {
+  return text.size() == 3 && text[0] >= '1' && text[0] <= '5' &&
+         (text.substr(1) == "xx" || (is_digit(text[1]) && is_digit(text[2])));
+}
+
+Result<void> check_statuses(const StringList& statuses) {
+  if (statuses.empty()) return invalid("must name at least one status");
+  for (const std::string& status : statuses)
+    if (!is_status(status))
+      return invalid(fmt::format(R"("{}": must be a status such as "204" or a class such as "2xx")",
+                                 printable(status)));
+  return {};
+}
+
+/// What a Host header may hold; that it names a host is the application's to say.
+Result<void> check_probe_host(std::string_view host) {
+  const bool is_plain = std::ranges::all_of(host, [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F &&
+           c != '/' && c != ',';
+  });
+  if (host.empty() || !is_plain) return invalid(R"(must be a host such as "www.example.org")");
+  return {};
+}
+
 Result<void> check_proxies(const StringList& proxies) {
   for (const std::string& proxy : proxies) {
     if (proxy == "*" || proxy == "unix:") continue;
@@ -153,6 +178,8 @@ Result<void> check_paths(const Setting& setting, const SettingValue& value) {
 Result<void> check_syntax(const Setting& setting, const SettingValue& value) {
   if (setting.name == "app") return check_app(std::get<std::string>(value));
   if (setting.name == "probe") return check_probe(std::get<std::string>(value));
+  if (setting.name == "probe_status") return check_statuses(std::get<StringList>(value));
+  if (setting.name == "probe_host") return check_probe_host(std::get<std::string>(value));
   if (setting.name == "env") return check_environment(std::get<StringMap>(value));
   if (setting.name == "forwarded_allow_ips") return check_proxies(std::get<StringList>(value));
   if (setting.name == "bind") {

@@ -18,7 +18,7 @@ StringList split_items(const Setting& setting, std::string_view text);
 
 /// Bounds, choices, syntax, and that named files exist.
 Result<void> check_value(const Setting& setting, const SettingValue& value);
-/// Reads no file system: bind, app, probe, env names and forwarded_allow_ips.
+/// Reads no file system: bind, app, what a probe is, env names and forwarded_allow_ips.
 Result<void> check_syntax(const Setting& setting, const SettingValue& value);
 
 /// Precondition: the value's alternative is the setting's (parse_items and the TOML reader see to

@@ -52,7 +52,7 @@ enum class MessageType : std::uint32_t {
   // greend → worker
   serve,  ///< start accepting
   drain,  ///< stop accepting, finish what is in flight, exit 0. code: DrainPace
-  probe,  ///< ask the application for settings.probe, in process
+  probe,  ///< ask the application for settings.probe of settings.probe_host, in process
   // worker → greend
   ready,         ///< set up, application loaded; waits for serve
   start_failed,  ///< as import_failed, for an application that each worker imports for itself

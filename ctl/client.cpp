@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "common/text.h"
 #include "ctl/site.h"
@@ -39,11 +40,16 @@ class SiteProxy final
 
   /// Ended jobs: one may end before the reply that names it is read.
   std::map<std::uint32_t, JobOutcome> ended;
+  /// Phases not yet shown, with their jobs.
+  std::vector<std::pair<std::uint32_t, std::string>> phases;
 
  private:
   void onJobRemoved(const std::uint32_t& job, const std::string& result,
                     const std::string& message) override {
     ended[job] = JobOutcome{job, result, message};
+  }
+  void onJobChanged(const std::uint32_t& job, const std::string& phase) override {
+    phases.emplace_back(job, phase);
   }
   void onPropertiesChanged(const std::string&, const Properties&,
                            const std::vector<std::string>&) override {}
@@ -180,6 +186,8 @@ struct Client::Bus {
       while (true) {
         while (connection->processPendingRequest()) {
         }
+        for (const auto& [changed, phase] : std::exchange(proxy.phases, {}))
+          if (changed == job && wait.on_phase) wait.on_phase(phase);
         if (const auto ended = proxy.ended.find(job); ended != proxy.ended.end())
           return ended->second;
         if (has_vanished)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,8 @@ struct WorkerStatus {
 struct JobWait {
   bool is_wanted = true;
   std::optional<Microseconds> timeout{};
+  /// Told what the job is doing, while it is waited for. May be empty.
+  std::function<void(const std::string& phase)> on_phase{};
 };
 
 struct JobOutcome {

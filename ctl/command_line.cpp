@@ -70,6 +70,7 @@ ExitStatus run_greenctl(const std::vector<std::string>& arguments, const std::st
   session.bus = default_bus;
   session.has_colour = streams.has_colour;
   session.out = &streams.out;
+  if (streams.err_is_terminal) session.progress = &streams.err;
   std::string json;
 
   CLI::App app(

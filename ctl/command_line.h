@@ -13,6 +13,7 @@ struct Streams {
   std::ostream& out;
   std::ostream& err;
   bool has_colour = false;
+  bool err_is_terminal = false;  ///< then progress is shown there
 };
 
 /// `default_bus`: what --bus says when it is not given.

@@ -33,6 +33,21 @@ Outcome<JobWait> JobOptions::wait() const {
   return wait;
 }
 
+Progress::Progress(Session& session)
+    : stream_(session.json == JsonStyle::off ? session.progress : nullptr) {}
+
+std::function<void(const std::string&)> Progress::listener() {
+  if (stream_ == nullptr) return {};
+  return [this](const std::string& phase) {
+    *stream_ << (is_begun_ ? " " : "") << printable(phase) << "…" << std::flush;
+    is_begun_ = true;
+  };
+}
+
+Progress::~Progress() {
+  if (is_begun_) *stream_ << "\n" << std::flush;
+}
+
 Outcome<> report_job(Session& session, const std::string& site, std::string_view doing,
                      const JobOutcome& outcome) {
   if (session.json != JsonStyle::off) {

@@ -14,11 +14,15 @@ class Reload final : public Verb {
     job_.declare(command);
   }
   Outcome<> run(Session& session) override {
-    const auto wait = job_.wait();
+    auto wait = job_.wait();
     if (!wait) return std::unexpected(wait.error());
     const auto site = session.site(site_);
     if (!site) return std::unexpected(site.error());
-    const auto outcome = (*session.client())->reload(*site, *wait);
+    const auto outcome = [&] {
+      Progress progress(session);
+      wait->on_phase = progress.listener();
+      return (*session.client())->reload(*site, *wait);
+    }();
     if (!outcome) return std::unexpected(outcome.error());
     return report_job(session, *site, "reload", *outcome);
   }

@@ -23,6 +23,8 @@ class Session {
   JsonStyle json = JsonStyle::off;
   bool has_colour = false;
   std::ostream* out = nullptr;
+  /// Where progress is shown; nullptr: nobody watches.
+  std::ostream* progress = nullptr;
 
   Outcome<Client*> client();
   /// The site meant by `requested`, which may be empty.

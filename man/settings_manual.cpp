@@ -75,8 +75,9 @@ std::string list_settings() {
     list += fmt::format("Variable:\n.Ev {} .\n", setting_variable(setting));
     if (setting.name != "app")
       list += fmt::format("Option:\n.Li {} .\n", roff(setting_option(setting)));
-    if (setting.scope == SettingScope::restart)
-      list += "A change needs a restart; a reload does not see it.\n";
+    list += setting.scope == SettingScope::restart
+                ? "A change needs a restart: a reload does not see it.\n"
+                : "A change takes effect at a reload.\n";
   }
   return list + ".El\n";
 }

@@ -168,6 +168,13 @@ Result<void> Generation::fork_worker() {
   return {};
 }
 
+std::string Generation::start_phase() const {
+  if (state_ != GenerationState::starting) return {};
+  if (!imported_) return fmt::format("importing {}", settings_.app);
+  if (probing_) return fmt::format("probing {}", settings_.probe);
+  return fmt::format("starting workers: {} of {} ready", ready_workers(), worker_count_);
+}
+
 void Generation::drain_surplus(std::uint32_t surplus) {
   // Highest numbers first, so that the numbers stay dense; those still being forked can't be told
   // yet.
@@ -192,8 +199,23 @@ void Generation::drain_worker(WorkerProcess& worker, DrainPace pace) {
 }
 
 void Generation::serve() {
+  ScoreboardHeader& header = context_.scoreboard.header();
+  header.serving_generation.store(number_, std::memory_order_release);
+  header.joining_generation.store(0, std::memory_order_release);
+  start_serving();
+}
+
+void Generation::join() {
+  context_.scoreboard.header().joining_generation.store(number_, std::memory_order_release);
+  start_serving();
+}
+
+void Generation::part() {
+  context_.scoreboard.header().joining_generation.store(0, std::memory_order_release);
+}
+
+void Generation::start_serving() {
   state_ = GenerationState::serving;
-  context_.scoreboard.header().serving_generation.store(number_, std::memory_order_release);
   for (const auto& [slot, worker] : workers_)
     if (worker->state() == WorkerState::ready) worker_became_ready(*worker);
   fill();
@@ -280,10 +302,15 @@ std::string Generation::trouble(std::uint64_t now_usec) const {
 void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {
   if (state_ == GenerationState::starting && start_deadline_usec_ != 0 &&
       now_usec > start_deadline_usec_) {
-    fail_start(StartFailure::application,
-               fmt::format("the application was not ready after start_timeout ({} s): {}",
-                           settings_.start_timeout.count() / 1'000'000,
-                           imported_ ? "its workers do not start" : "it is still importing"));
+    start_deadline_usec_ = 0;
+    const std::string text =
+        fmt::format("the application was not ready after start_timeout ({} s): {}",
+                    settings_.start_timeout.count() / 1'000'000,
+                    imported_ ? "its workers do not start" : "it is still importing");
+    if (zygote_ && !imported_)
+      fail_start_with_stacks(*zygote_, text);
+    else
+      fail_start(StartFailure::application, text);
     return;
   }
   for (const auto& [slot, worker] : workers_) {

@@ -68,8 +68,12 @@ class Generation {
   Result<void> start(std::uint32_t worker_count);
   /// The number of workers to keep (≥ 1): forks the missing, drains the surplus.
   void set_worker_count(std::uint32_t count);
-  /// From ready: this generation's workers accept from now on, all others' no longer.
+  /// From ready or joined: this generation's workers accept from now on, all others' no longer.
   void serve();
+  /// From ready: its workers accept beside those of the generation that serves (rolling reload).
+  void join();
+  /// It gives up having joined: the generation that served before accepts alone again.
+  void part();
   /// Every worker finishes what it has, for graceful_timeout at most; generation_gone() follows.
   /// Again, with a prompt pace: those that drain hurry.
   void drain(DrainPace pace);
@@ -87,6 +91,11 @@ class Generation {
   std::uint32_t worker_count() const { return worker_count_; }
   std::uint32_t ready_workers() const;
   bool imported() const { return imported_; }
+  bool has_zygote() const { return zygote_ != nullptr; }
+  /// "importing app:app", "starting workers: 1 of 4 ready", "probing /health"; empty once started.
+  std::string start_phase() const;
+  /// How the last worker that had to be replaced ended; empty: none.
+  const std::string& last_death() const { return last_death_; }
   /// True if every wanted worker, and no other, is there and ready or serving; whatever is being
   /// recycled meanwhile.
   bool settled() const;
@@ -107,6 +116,7 @@ class Generation {
   void on_worker_exited(std::uint32_t slot, const ChildExit& child);
   void on_worker_channel_closed(std::uint32_t slot);
   void worker_became_ready(WorkerProcess& worker);
+  void start_serving();
   void fill();
   Result<void> fork_worker();
   void drain_surplus(std::uint32_t surplus);
@@ -114,7 +124,11 @@ class Generation {
   void remove_worker(std::uint32_t slot);
   void replace_after_death(const std::string& how);
   void maybe_ready();
+  void probe();
+  void on_probed(ReceivedMessage& received);
   void became_ready();
+  /// As fail_start(), once `process` has had the time to write its Python stacks.
+  void fail_start_with_stacks(WorkerProcess& process, std::string text);
   void fail_start(StartFailure kind, std::string text);
   void maybe_gone();
   void give_up_on(WorkerProcess& worker, std::uint64_t now_usec, std::uint64_t beat_usec);
@@ -139,6 +153,8 @@ class Generation {
   std::uint32_t worker_count_ = 0;
   bool imported_ = false;
   bool probing_ = false;
+  EventSource start_timer_;    ///< the probe's limit, then the time for stacks
+  std::string start_verdict_;  ///< why the start will fail; empty: it is not decided
   bool start_failed_ = false;
   std::uint64_t start_deadline_usec_ = 0;
   std::uint64_t past_requests_ = 0;

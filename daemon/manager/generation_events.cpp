@@ -1,8 +1,11 @@
 // Generation: what its zygote and workers say, and how they end.
+#include <fmt/ranges.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "common/log.h"
@@ -17,6 +20,17 @@ std::string text_of(const ReceivedMessage& received) {
   auto text = read_text(received.descriptors.front().get());
   if (!text) return text.error().message();
   return std::move(*text);
+}
+
+/// Time for a process to write its Python stacks before it is killed.
+constexpr std::uint64_t stacks_usec = 200'000;
+
+/// `expected`: "204", or a class such as "2xx".
+bool is_expected_status(const StringList& expected, int status) {
+  const std::string text = std::to_string(status);
+  return std::ranges::any_of(expected, [&text](const std::string& one) {
+    return one == text || (one.ends_with("xx") && text.size() == 3 && one[0] == text[0]);
+  });
 }
 
 }  // namespace
@@ -122,19 +136,7 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
       recycle(monotonic_usec());
       return;
     case MessageType::probed:
-      probing_ = false;
-      if (state_ != GenerationState::starting) return;
-      if (received.message.code >= 100 && received.message.code < 500) {
-        became_ready();
-      } else {
-        std::string text = fmt::format("the probe of {} was answered with status {}",
-                                       settings_.probe, received.message.code);
-        if (received.message.code < 100)
-          text = fmt::format("the application raised on the probe of {}", settings_.probe);
-        if (const std::string traceback = text_of(received); !traceback.empty())
-          text += "\n" + traceback;
-        fail_start(StartFailure::application, text);
-      }
+      on_probed(received);
       return;
     default:
       log_error("worker {} sent a message of unknown type {}", slot,
@@ -163,6 +165,10 @@ void Generation::maybe_ready() {
     became_ready();
     return;
   }
+  probe();
+}
+
+void Generation::probe() {
   const auto prober = std::ranges::find_if(
       workers_, [](const auto& entry) { return entry.second->state() == WorkerState::ready; });
   if (auto sent = prober->second->send(MessageType::probe); !sent) {
@@ -170,6 +176,52 @@ void Generation::maybe_ready() {
     return;
   }
   probing_ = true;
+  const auto limit = static_cast<std::uint64_t>(settings_.probe_timeout.count());
+  if (limit == 0) return;
+  auto timer = context_.loop.add_timer(monotonic_usec() + limit, [this, slot = prober->first] {
+    const auto found = workers_.find(slot);
+    if (!probing_ || found == workers_.end()) return;
+    fail_start_with_stacks(
+        *found->second,
+        fmt::format("the probe of {} was not answered within probe_timeout "
+                    "({:g} s)",
+                    settings_.probe,
+                    std::chrono::duration<double>(settings_.probe_timeout).count()));
+  });
+  if (timer) {
+    start_timer_ = std::move(*timer);
+  } else {
+    fail_start(StartFailure::application, timer.error().message());
+  }
+}
+
+void Generation::on_probed(ReceivedMessage& received) {
+  if (!std::exchange(probing_, false) || !start_verdict_.empty()) return;
+  start_timer_ = {};
+  if (state_ != GenerationState::starting) return;
+  const int status = received.message.code;
+  if (is_expected_status(settings_.probe_status, status)) {
+    became_ready();
+    return;
+  }
+  std::string text = fmt::format("the probe of {} was answered with status {} (probe_status = {})",
+                                 settings_.probe, status, fmt::join(settings_.probe_status, ", "));
+  if (status < 100)
+    text = fmt::format("the application raised on the probe of {}", settings_.probe);
+  if (const std::string traceback = text_of(received); !traceback.empty()) text += "\n" + traceback;
+  fail_start(StartFailure::application, text);
+}
+
+void Generation::fail_start_with_stacks(WorkerProcess& process, std::string text) {
+  start_verdict_ = std::move(text);
+  process.signal(worker_dump_signal());
+  auto timer = context_.loop.add_timer(monotonic_usec() + stacks_usec,
+                                       [this] { fail_start(StartFailure::application, {}); });
+  if (timer) {
+    start_timer_ = std::move(*timer);
+  } else {
+    fail_start(StartFailure::application, {});
+  }
 }
 
 void Generation::became_ready() {
@@ -180,6 +232,8 @@ void Generation::became_ready() {
 void Generation::fail_start(StartFailure kind, std::string text) {
   if (start_failed_ || state_ != GenerationState::starting) return;
   start_failed_ = true;
+  // A process may die of the request for its stacks: that is not why the start failed.
+  if (!start_verdict_.empty()) text = start_verdict_;
   context_.observer.generation_failed(*this, kind, std::move(text));
 }
 

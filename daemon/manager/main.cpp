@@ -98,7 +98,8 @@ Result<int> serve(const CommandLine& line, EventLoop& loop, ServiceNotify& notif
                                  {.site = line.site,
                                   .sources = line.sources,
                                   .initial = *settings,
-                                  .worker_program = find_worker_program()});
+                                  .worker_program = find_worker_program(),
+                                  .binds = !sockets.from_systemd});
   if (!manager) return fail(std::move(manager.error()));
   auto signals = handle_signals(loop, **manager);
   if (!signals) return fail(std::move(signals.error()));

@@ -72,7 +72,10 @@ GenerationContext Manager::generation_context() {
 
 void Manager::generation_ready(Generation& generation) {
   if (&generation != candidate_.get()) return;
-  switch_to_candidate();
+  if (serving_ != nullptr && candidate_settings_.values.reload == "rolling")
+    begin_roll();
+  else
+    switch_to_candidate();
 }
 
 void Manager::switch_to_candidate() {
@@ -81,18 +84,24 @@ void Manager::switch_to_candidate() {
   current_ = candidate_settings_;
   if (const auto level = log_level_from_name(current_.values.log_level)) log_set_level(*level);
   serving_->serve();
+  if (std::exchange(rolling_, false)) serving_->set_worker_count(target_workers_);
+  const std::size_t drained = old ? old->workers().size() : 0;
   if (old) retire(std::move(old));
   if (first) {
     log_notice("generation {} serves {} with {} workers", serving_->number(), current_.values.app,
                target_workers_);
     notify_.ready(status_line());
     if (observer_ != nullptr) observer_->site_changed();
+    begin_waiting_reload();  // asked for before anything served
     return;
   }
-  log_notice("generation {} serves {}; the one before drains", serving_->number(),
-             current_.values.app);
-  finish_reload(JobResult::done, fmt::format("generation {} serves with {} workers",
-                                             serving_->number(), serving_->ready_workers()));
+  log_notice("generation {} serves {}; the one before drains{}", serving_->number(),
+             current_.values.app, change_note_);
+  report_progress("switched");
+  report_progress(fmt::format("draining {}", drained));
+  finish_reload(JobResult::done,
+                fmt::format("generation {} serves with {} workers{}", serving_->number(),
+                            serving_->ready_workers(), change_note_));
 }
 
 void Manager::generation_failed(Generation& generation, StartFailure kind, std::string text) {
@@ -111,7 +120,7 @@ void Manager::zygote_lost(Generation& generation, const std::string& how) {
   if (&generation != serving_.get() || stopping_) return;
   log_error("generation {}: its zygote ended ({}); starting another generation in its place",
             generation.number(), how);
-  if (candidate_ == nullptr) begin_reload(ReloadCause::zygote_lost);
+  if (candidate_ == nullptr) begin_reload();
 }
 
 void Manager::exit_failed(int status, const std::string& reason) {
@@ -160,6 +169,11 @@ void Manager::worker_removed(Generation&, std::uint32_t slot) {
 }
 
 void Manager::generation_changed(Generation&) {
+  if (rolling_) {
+    roll();
+  } else if (candidate_) {
+    report_progress(candidate_->start_phase());
+  }
   update_status();
   finish_scale_if_settled();
 }
@@ -175,7 +189,7 @@ void Manager::stop_gracefully() {
     end_job(*std::exchange(waiting_reload_job_, {}), JobResult::cancelled, "greend stops");
   if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::cancelled, "greend stops");
   if (candidate_) {
-    candidate_->kill();
+    if (!std::exchange(rolling_, false)) candidate_->kill();
     retire(std::move(candidate_));
   }
   for (const auto& generation : retired_) generation->drain(DrainPace::prompt);

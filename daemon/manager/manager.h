@@ -32,6 +32,8 @@ class ManagerObserver {
  public:
   virtual ~ManagerObserver() = default;
   virtual void job_removed(JobId job, JobResult result, const std::string& message) = 0;
+  /// `phase`: what the job is doing now, "importing app:app".
+  virtual void job_changed(JobId job, const std::string& phase) = 0;
   virtual void site_changed() = 0;
   virtual void worker_added(std::uint32_t slot) = 0;
   virtual void worker_removed(std::uint32_t slot) = 0;
@@ -71,6 +73,7 @@ struct ManagerOptions {
   SettingSources sources;  ///< read again at every reload
   LoadedSettings initial;
   std::string worker_program;  ///< green-worker's path
+  bool binds = true;           ///< false: systemd passed the sockets, and `bind` says nothing
 };
 
 class Manager final : private GenerationObserver {
@@ -104,7 +107,6 @@ class Manager final : private GenerationObserver {
   const std::string& exit_reason() const { return exit_reason_; }
 
  private:
-  enum class ReloadCause { asked, zygote_lost };
   struct ScaleJob {
     JobId id;
     std::uint32_t workers;
@@ -123,12 +125,20 @@ class Manager final : private GenerationObserver {
   void generation_gone(Generation& generation) override;
 
   // manager_reload.cpp
-  void begin_reload(ReloadCause cause);
+  void begin_reload();
+  void note_changes(Settings& settings);
+  void begin_waiting_reload();
   void finish_reload(JobResult result, const std::string& message);
   void switch_to_candidate();
+  void report_progress(const std::string& phase);
   void respawn_later();
   void finish_scale_if_settled();
   void end_job(JobId job, JobResult result, std::string message);
+
+  // manager_rolling.cpp
+  void begin_roll();
+  void roll();
+  void roll_back(const std::string& why);
 
   GenerationContext generation_context();
   void exit_failed(int status, const std::string& reason);
@@ -154,6 +164,7 @@ class Manager final : private GenerationObserver {
 
   LoadedSettings current_;  ///< of the serving generation, or of the first start
   LoadedSettings candidate_settings_;
+  std::string change_note_;  ///< which settings the reload under way changes, and which it can't
   std::uint32_t target_workers_ = 0;
   std::uint64_t last_number_ = 0;
   std::unique_ptr<Generation> serving_;
@@ -161,11 +172,14 @@ class Manager final : private GenerationObserver {
   std::vector<std::unique_ptr<Generation>> retired_;  ///< draining
   EventSource bury_;
 
+  bool rolling_ = false;  ///< candidate_ serves too, and takes over worker by worker
+  std::uint32_t workers_before_roll_ = 0;
+
   bool stopping_ = false;
   std::uint64_t stop_deadline_usec_ = 0;
-  ReloadCause reload_cause_ = ReloadCause::asked;
   JobId last_job_ = 0;
-  std::optional<JobId> reload_job_;          ///< of the candidate
+  std::optional<JobId> reload_job_;  ///< of the candidate
+  std::string reported_phase_;
   std::optional<JobId> waiting_reload_job_;  ///< runs after it, with what is newer then
   std::optional<ScaleJob> scale_job_;
   std::vector<std::function<void()>> ended_jobs_;

@@ -173,6 +173,10 @@ class ConnectedManagerBus final : public ManagerBus {
     });
   }
 
+  void job_changed(JobId job, const std::string& phase) override {
+    guarded([&] { session_->site->emitJobChanged(job, phase); });
+  }
+
   /// Coalesced: a reload changes many things within a moment.
   void site_changed() override {
     if (!session_ || change_pending_) return;

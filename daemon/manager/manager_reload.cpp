@@ -1,4 +1,6 @@
 // Manager: reloads as transactions, scaling, and the jobs that stand for both.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -18,12 +20,11 @@ Result<JobId> Manager::reload(std::string_view asked_by) {
   }
   reload_job_ = ++last_job_;
   const JobId job = *reload_job_;
-  begin_reload(ReloadCause::asked);
+  begin_reload();
   return job;
 }
 
-void Manager::begin_reload(ReloadCause cause) {
-  reload_cause_ = cause;
+void Manager::begin_reload() {
   respawn_timer_ = {};
   notify_.reloading("reloading: reading the settings");
   auto loaded = load_settings(options_.sources);
@@ -34,13 +35,12 @@ void Manager::begin_reload(ReloadCause cause) {
   // A scaled number of workers outlives a reload, unless the setting itself was changed.
   if (loaded->values.workers != current_.values.workers)
     target_workers_ = static_cast<std::uint32_t>(loaded->values.workers);
-  if (loaded->values.bind != current_.values.bind)
-    log_warning("bind has changed: that takes effect at a restart");
-  loaded->values.bind = current_.values.bind;
+  note_changes(loaded->values);
   candidate_settings_ = std::move(*loaded);
   candidate_ = std::make_unique<Generation>(generation_context(), ++last_number_,
                                             candidate_settings_.values);
-  if (auto started = candidate_->start(target_workers_); !started) {
+  const bool rolls = serving_ != nullptr && candidate_settings_.values.reload == "rolling";
+  if (auto started = candidate_->start(rolls ? 1 : target_workers_); !started) {
     const std::string message = started.error().message();
     candidate_->kill();
     retire(std::move(candidate_));
@@ -49,6 +49,27 @@ void Manager::begin_reload(ReloadCause cause) {
   }
   extend_start_timeout();
   update_status();
+  report_progress(candidate_->start_phase());
+}
+
+void Manager::note_changes(Settings& settings) {
+  change_note_.clear();
+  if (const auto changed = changed_settings(current_.values, settings, SettingScope::reload);
+      !changed.empty())
+    change_note_ += fmt::format("; changed: {}", fmt::join(changed, ", "));
+  for (const std::string& name :
+       changed_settings(current_.values, settings, SettingScope::restart)) {
+    if (name == "bind" && !options_.binds) continue;
+    log_warning("{} has changed: that needs a restart", name);
+    change_note_ += fmt::format("; {} changed: needs a restart", name);
+  }
+  keep_until_restart(current_.values, settings);
+}
+
+void Manager::report_progress(const std::string& phase) {
+  if (!reload_job_ || phase.empty() || phase == reported_phase_) return;
+  reported_phase_ = phase;
+  if (observer_ != nullptr) observer_->job_changed(*reload_job_, phase);
 }
 
 void Manager::finish_reload(JobResult result, const std::string& message) {
@@ -60,14 +81,20 @@ void Manager::finish_reload(JobResult result, const std::string& message) {
   }
   last_reload_realtime_usec_ = realtime_usec();
   last_reload_result_ = std::string(job_result_name(result));
+  reported_phase_.clear();
   notify_.ready(status_line());
   if (reload_job_) end_job(*std::exchange(reload_job_, {}), result, message);
-  if (failed && reload_cause_ == ReloadCause::zygote_lost && !waiting_reload_job_) respawn_later();
-  if (waiting_reload_job_ && !stopping_) {
-    reload_job_ = std::exchange(waiting_reload_job_, {});
-    begin_reload(ReloadCause::asked);
-  }
+  // It may have been lost while the candidate that failed was started.
+  const bool zygote_is_missing = serving_ != nullptr && !serving_->has_zygote();
+  if (failed && zygote_is_missing && !waiting_reload_job_) respawn_later();
+  begin_waiting_reload();
   update_status();
+}
+
+void Manager::begin_waiting_reload() {
+  if (!waiting_reload_job_ || stopping_) return;
+  reload_job_ = std::exchange(waiting_reload_job_, {});
+  begin_reload();
 }
 
 void Manager::respawn_later() {
@@ -75,7 +102,7 @@ void Manager::respawn_later() {
   const std::uint64_t delay =
       std::max(respawn_backoff_.on_death(now, 1), RestartBackoff::first_delay_usec);
   auto timer = loop_.add_timer(now + delay, [this] {
-    if (candidate_ == nullptr && !stopping_) begin_reload(ReloadCause::zygote_lost);
+    if (candidate_ == nullptr && !stopping_) begin_reload();
   });
   if (!timer) {
     log_error("{}", timer.error().message());
@@ -97,15 +124,20 @@ Result<JobId> Manager::scale(std::uint32_t workers, std::string_view asked_by) {
   target_workers_ = workers;
   const JobId job = ++last_job_;
   scale_job_ = {job, workers};
-  if (candidate_) candidate_->set_worker_count(workers);
-  if (serving_) serving_->set_worker_count(workers);
+  if (rolling_) {
+    workers_before_roll_ = workers;
+    roll();
+  } else {
+    if (candidate_) candidate_->set_worker_count(workers);
+    if (serving_) serving_->set_worker_count(workers);
+  }
   finish_scale_if_settled();
   update_status();
   return job;
 }
 
 void Manager::finish_scale_if_settled() {
-  if (!scale_job_ || !serving_ || !serving_->settled()) return;
+  if (!scale_job_ || rolling_ || !serving_ || !serving_->settled()) return;
   const ScaleJob job = *std::exchange(scale_job_, {});
   end_job(job.id, JobResult::done, fmt::format("{} workers serve", job.workers));
 }

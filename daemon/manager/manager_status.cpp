@@ -55,13 +55,13 @@ std::string Manager::status_line() const {
     if (const std::string trouble = serving_->trouble(monotonic_usec()); !trouble.empty())
       line += "; " + trouble;
   }
-  if (candidate_) {
+  if (rolling_) {
+    line += fmt::format("; rolling to generation {}: {} of {} workers replaced",
+                        candidate_->number(), candidate_->ready_workers(), target_workers_);
+  } else if (candidate_) {
     if (!line.empty()) line += "; ";
-    line += candidate_->imported() ? fmt::format("starting generation {}: {} of {} workers ready",
-                                                 candidate_->number(), candidate_->ready_workers(),
-                                                 candidate_->worker_count())
-                                   : fmt::format("starting generation {}: importing {}",
-                                                 candidate_->number(), candidate_->settings().app);
+    line +=
+        fmt::format("starting generation {}: {}", candidate_->number(), candidate_->start_phase());
   }
   if (!retired_.empty()) {
     std::size_t draining = 0;
@@ -92,7 +92,8 @@ SiteStatus Manager::status() const {
       .listeners = listener_addresses_,
       .generation = serving_ ? serving_->number() : 0,
       .target_workers = target_workers_,
-      .ready_workers = serving_ ? serving_->ready_workers() : 0,
+      .ready_workers =
+          (serving_ ? serving_->ready_workers() : 0) + (rolling_ ? candidate_->ready_workers() : 0),
       .requests_total = past_requests_,
       .worker_deaths_total = past_deaths_,
       .started_realtime_usec = started_realtime_usec_,

@@ -159,7 +159,7 @@ void Worker::answer_probe() {
   meter_.heartbeat(start);
   static_cast<void>(process_.runtime->take_last_traceback());  // of another request
   if (probe_) return;  // one that is under way answers for both
-  probe_.emplace(process_.settings.probe, "localhost");
+  probe_.emplace(process_.settings.probe, process_.settings.probe_host);
   application_->call(*probe_);
   if (probe_->is_done()) send_probe_result();
 }

@@ -23,8 +23,9 @@ WorkerMeter::WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::
 }
 
 bool WorkerMeter::may_accept() {
-  return !leaves_connections_ &&
-         header_.serving_generation.load(std::memory_order_acquire) == generation_;
+  if (leaves_connections_) return false;
+  return header_.serving_generation.load(std::memory_order_acquire) == generation_ ||
+         header_.joining_generation.load(std::memory_order_acquire) == generation_;
 }
 
 void WorkerMeter::connection_opened() {

@@ -13,7 +13,7 @@ class WorkerMeter final : public http::ServerObserver {
   /// Takes the slot over for this process.
   WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::uint64_t generation);
 
-  /// False once another generation serves, or connections are left to other workers.
+  /// False once only another generation serves, or connections are left to other workers.
   bool may_accept() override;
   void connection_opened() override;
   void connection_closed() override;

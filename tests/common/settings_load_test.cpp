@@ -265,6 +265,11 @@ TEST_F(LoadSettings, ChecksTheProbePath) {
   EXPECT_THAT(failure_of("probe = \"health\""), HasSubstr("must be a path"));
   EXPECT_THAT(failure_of("probe = \"/a b\""), HasSubstr("must be a path"));
   EXPECT_THAT(failure_of("probe = \"/a\\r\\nX: y\""), HasSubstr("must be a path"));
+  EXPECT_THAT(failure_of("probe_status = [\"2xx\", \"2x\"]"),
+              HasSubstr("\"2x\": must be a status"));
+  EXPECT_THAT(failure_of("probe_status = []"), HasSubstr("at least one status"));
+  EXPECT_THAT(failure_of("probe_host = \"a b\""), HasSubstr("must be a host"));
+  EXPECT_THAT(failure_of("reload = \"rolled\""), HasSubstr("must be whole or rolling"));
 }
 
 TEST_F(LoadSettings, NamesAMistypedVariable) {

@@ -39,8 +39,25 @@ TEST(SettingsTable, HasTheDefaultsOfTheManual) {
   EXPECT_EQ(settings.pythonpath, StringList{});
   EXPECT_EQ(settings.env, StringMap{});
   EXPECT_EQ(settings.probe, "");
+  EXPECT_EQ(settings.probe_status, (StringList{"2xx", "3xx", "4xx"}));
+  EXPECT_EQ(settings.probe_timeout, std::chrono::seconds(30));
+  EXPECT_EQ(settings.probe_host, "localhost");
+  EXPECT_EQ(settings.reload, "whole");
   EXPECT_EQ(settings.preload, "auto");
   EXPECT_EQ(settings.log_level, "info");
+}
+
+TEST(SettingsTable, SaysWhichChangedSettingsNeedARestart) {
+  const Settings before = default_settings();
+  Settings after = before;
+  after.bind = {"127.0.0.1:1"};
+  after.timeout = std::chrono::seconds(7);
+  after.env = {{"A", "b"}};
+  EXPECT_EQ(changed_settings(before, after, SettingScope::reload), (StringList{"timeout", "env"}));
+  EXPECT_EQ(changed_settings(before, after, SettingScope::restart), StringList{"bind"});
+  keep_until_restart(before, after);
+  EXPECT_EQ(after.bind, before.bind);
+  EXPECT_EQ(after.timeout, std::chrono::seconds(7));
 }
 
 TEST(SettingsTable, HasSafeDefaultsForWhatClientsMayTake) {

@@ -21,13 +21,15 @@ class Greenctl : public testing::Test {
  protected:
   ExitStatus run(const std::vector<std::string>& arguments) {
     std::ostringstream out_stream, err_stream;
-    const ExitStatus status = run_greenctl(arguments, bus_.address(), {out_stream, err_stream});
+    const ExitStatus status =
+        run_greenctl(arguments, bus_.address(), {out_stream, err_stream, false, err_is_terminal});
     out = out_stream.str();
     err = err_stream.str();
     return status;
   }
   PrivateBus bus_;
   std::string out, err;
+  bool err_is_terminal = false;
 };
 
 TEST_F(Greenctl, ShowsASiteOnOnePage) {
@@ -43,6 +45,18 @@ TEST_F(Greenctl, ShowsASiteOnOnePage) {
                              "     Process: 4711 (greend 9.8.7)\n"
                              " Config file: /etc/green/site.toml\n"
                              " Last reload: done, "));
+}
+
+TEST_F(Greenctl, ShowsTheProgressOfAReloadToATerminalAlone) {
+  const auto site = FakeSite::start(bus_, "site", FakeSite::passes({"importing a", "switched"}));
+  ASSERT_EQ(run({"reload"}), exit_success) << err;
+  EXPECT_EQ(err, "");
+  err_is_terminal = true;
+  ASSERT_EQ(run({"reload"}), exit_success);
+  EXPECT_EQ(err, "importing a… switched…\n");
+  EXPECT_EQ(out, "generation 2 serves\n");
+  ASSERT_EQ(run({"reload", "--json=short"}), exit_success);
+  EXPECT_EQ(err, "");
 }
 
 TEST_F(Greenctl, ShowsNoControlCharactersOfADaemon) {

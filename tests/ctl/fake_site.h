@@ -116,6 +116,14 @@ class FakeSite final
     // Before the reply that tells the job's number: the hardest order for a client.
     return [=](FakeSite& site, std::uint32_t job) { site.emitJobRemoved(job, result, message); };
   }
+  /// Tells of phases, its own and another job's, and ends well.
+  static Job passes(std::vector<std::string> phases) {
+    return [=](FakeSite& site, std::uint32_t job) {
+      site.emitJobChanged(job + 1, "another's phase");
+      for (const std::string& phase : phases) site.emitJobChanged(job, phase);
+      site.emitJobRemoved(job, "done", "generation 2 serves");
+    };
+  }
   static Job ends_well() { return ends("done", ""); }
 
   sdbus::IConnection& connection() { return *connection_; }

@@ -8,6 +8,7 @@
 //   stops:app          a worker never beats after ready
 //   hangs:app          never says imported
 //   probe500:app       answers the probe with 500
+//   mute:app           never answers the probe
 //   deaf:app           a worker ignores drain
 //   fat:app            a worker says that it takes 1 GiB
 #include <signal.h>
@@ -64,6 +65,7 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
         say(channel, MessageType::draining, slot);
         ::_exit(0);
       case MessageType::probe:
+        if (site.behaviour == "mute") break;
         say(channel, MessageType::probed, slot, site.behaviour == "probe500" ? 500 : 200);
         break;
       default:

@@ -30,11 +30,13 @@ class RecordingObserver final : public ManagerObserver {
   void job_removed(JobId job, JobResult result, const std::string& message) override {
     jobs.push_back({job, result, message});
   }
+  void job_changed(JobId, const std::string& phase) override { phases.push_back(phase); }
   void site_changed() override { ++changes; }
   void worker_added(std::uint32_t slot) override { added.push_back(slot); }
   void worker_removed(std::uint32_t slot) override { removed.push_back(slot); }
 
   std::vector<Removed> jobs;
+  std::vector<std::string> phases;
   std::vector<std::uint32_t> added;
   std::vector<std::uint32_t> removed;
   int changes = 0;
@@ -64,10 +66,11 @@ class ManagerTest : public testing::Test {
     file_ = testing::TempDir() + "/green-manager-test.toml";
   }
 
-  void write_settings(const std::string& app, const std::string& more = {}) {
+  void write_settings(const std::string& app, const std::string& more = {},
+                      const std::string& bind = "127.0.0.1:0") {
+    const bool has_workers = more.find("workers = ") != std::string::npos;
     std::ofstream(file_) << "app = \"" << app << ":app\"\n"
-                         << (more.starts_with("workers") ? "" : "workers = 2\n")
-                         << "bind = [\"127.0.0.1:0\"]\n"
+                         << (has_workers ? "" : "workers = 2\n") << "bind = [\"" << bind << "\"]\n"
                          << "graceful_timeout = 1\n"
                          << more;
   }
@@ -175,6 +178,116 @@ TEST_F(ManagerTest, RefusesAGenerationWhoseProbeIsAnsweredWith500) {
 TEST_F(ManagerTest, ServesWhenTheProbeIsAnswered) {
   start("ok", "probe = \"/health\"\n");
   EXPECT_TRUE(serves(2));
+}
+
+TEST_F(ManagerTest, RefusesAGenerationWhoseProbeIsAnsweredWithAnUnwantedStatus) {
+  start("ok", "probe = \"/health\"\nprobe_status = [\"204\", \"3xx\"]\n");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("status 200 (probe_status = 204, 3xx)"));
+}
+
+TEST_F(ManagerTest, ServesWhenTheProbeIsAnsweredWithAStatusThatIsNamed) {
+  start("probe500", "probe = \"/health\"\nprobe_status = [\"2xx\", \"500\"]\n");
+  EXPECT_TRUE(serves(2));
+}
+
+TEST_F(ManagerTest, GivesUpAProbeThatIsNotAnsweredWithinItsTimeout) {
+  start("mute", "probe = \"/health\"\nprobe_timeout = 0.3\n");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_THAT(manager_->exit_reason(),
+              HasSubstr("the probe of /health was not answered within probe_timeout (0.3 s)"));
+}
+
+TEST_F(ManagerTest, RunsAReloadThatWasAskedForBeforeAnythingServed) {
+  start("ok");
+  const auto job = manager_->reload("a test");
+  ASSERT_TRUE(job);
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].job, *job);
+  EXPECT_EQ(manager_->status().generation, 2U);
+}
+
+TEST_F(ManagerTest, TellsWhatAReloadIsDoing) {
+  start("ok", "probe = \"/health\"\n");
+  ASSERT_TRUE(serves(2));
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  ASSERT_GE(observer_.phases.size(), 4U);
+  EXPECT_EQ(observer_.phases.front(), "importing ok:app");
+  EXPECT_THAT(observer_.phases,
+              testing::IsSupersetOf(
+                  {"starting workers: 0 of 2 ready", "probing /health", "switched", "draining 2"}));
+  EXPECT_EQ(observer_.phases.back(), "draining 2");
+}
+
+TEST_F(ManagerTest, AnswersAReloadWithTheSettingsThatChangedAndThoseThatNeedARestart) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  write_settings("ok", "timeout = 11\nkeepalive = 7\n", "127.0.0.1:1");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].message,
+            "generation 2 serves with 2 workers; changed: timeout, keepalive; bind changed: needs "
+            "a restart");
+}
+
+TEST_F(ManagerTest, StartsAnotherGenerationAfterAFailedReloadWhenTheZygoteWasLostMeanwhile) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  const pid_t zygote = zygote_of(::getpid(), manager_->workers());
+  write_settings("hangs", "start_timeout = 1\n");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_EQ(::kill(zygote, SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  write_settings("ok");
+  ASSERT_TRUE(run_until([&] { return manager_->status().generation > 2; }));
+  EXPECT_TRUE(serves(2));
+}
+
+TEST_F(ManagerTest, ReloadsWorkerByWorkerWhenRolling) {
+  start("ok", "workers = 4\nreload = \"rolling\"\n");
+  ASSERT_TRUE(serves(4));
+  ASSERT_TRUE(manager_->reload("a test"));
+  std::size_t most = 0, fewest = 4;
+  ASSERT_TRUE(run_until([&] {
+    most = std::max(most, manager_->workers().size());
+    fewest = std::min<std::size_t>(fewest, manager_->status().ready_workers);
+    return !observer_.jobs.empty();
+  }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::done);
+  EXPECT_THAT(observer_.phases, testing::IsSupersetOf({"replacing workers: 1 of 4",
+                                                       "replacing workers: 3 of 4", "switched"}));
+  EXPECT_EQ(most, 5U);
+  EXPECT_GE(fewest, 3U);
+  ASSERT_TRUE(serves(4));
+  for (const WorkerStatus& worker : manager_->workers()) EXPECT_EQ(worker.generation, 2U);
+}
+
+TEST_F(ManagerTest, GivesTheOldGenerationItsWorkersBackWhenARollFails) {
+  start("ok", "workers = 4\nreload = \"rolling\"\n");
+  ASSERT_TRUE(serves(4));
+  write_settings("dies", "workers = 4\nreload = \"rolling\"\n");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[0].message, HasSubstr("exit status 7"));
+  ASSERT_TRUE(serves(4));
+  for (const WorkerStatus& worker : manager_->workers()) EXPECT_EQ(worker.generation, 1U);
+}
+
+TEST_F(ManagerTest, ScalesWhileItRolls) {
+  start("ok", "workers = 4\nreload = \"rolling\"\n");
+  ASSERT_TRUE(serves(4));
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] {
+    return std::ranges::find(observer_.phases, "replacing workers: 1 of 4") !=
+           observer_.phases.end();
+  }));
+  ASSERT_TRUE(manager_->scale(6, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_TRUE(serves(6));
+  EXPECT_EQ(manager_->status().generation, 2U);
 }
 
 TEST_F(ManagerTest, ReloadsIntoANewGenerationAndDrainsTheOld) {
