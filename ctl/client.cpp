@@ -164,19 +164,25 @@ struct Client::Bus {
   }
 
   /// Calls `start` for a job's number, and waits for JobRemoved if that is wanted.
+  /// `absence`: how long the daemon may be gone from the bus meanwhile.
   Outcome<JobOutcome> run_job(const std::string& site, std::string_view doing, const JobWait& wait,
-                              const std::function<std::uint32_t(SiteProxy&)>& start) {
+                              const std::function<std::uint32_t(SiteProxy&)>& start,
+                              Microseconds absence = Microseconds(0)) {
     try {
       // Both subscriptions come before the call: neither the job's end nor the daemon's can be
       // missed.
       SiteProxy proxy(*connection, site);
-      bool has_vanished = false;
+      std::optional<Clock::time_point> gone_since;
       const auto match = connection->addMatch(
           fmt::format(
               "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
               "member='NameOwnerChanged',arg0='{}'",
               bus_name_of_site(site)),
-          [&has_vanished](sdbus::Message&) { has_vanished = true; });
+          [&gone_since](sdbus::Message& change) {
+            std::string changed, before, after;
+            change >> changed >> before >> after;
+            gone_since = after.empty() ? std::optional(Clock::now()) : std::nullopt;
+          });
       const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
       set_timeout(std::min(wait.timeout.value_or(change_timeout), change_timeout));
       const std::uint32_t job = start(proxy);
@@ -190,7 +196,7 @@ struct Client::Bus {
           if (changed == job && wait.on_phase) wait.on_phase(phase);
         if (const auto ended = proxy.ended.find(job); ended != proxy.ended.end())
           return ended->second;
-        if (has_vanished)
+        if (gone_since && Clock::now() >= *gone_since + absence)
           return fail_with(exit_failure,
                            fmt::format("{} stopped during {}; see: journalctl -u green@{}.service",
                                        site, doing, site));
@@ -199,7 +205,7 @@ struct Client::Bus {
                            fmt::format("{}: {} has not ended in time and goes on; see: "
                                        "greenctl status {}",
                                        site, doing, site));
-        wait_for_bus(deadline);
+        wait_for_bus(gone_since ? std::min(deadline, *gone_since + absence) : deadline);
       }
     } catch (const sdbus::Error& error) {
       return std::unexpected(explain(error, site, doing));
@@ -309,6 +315,12 @@ Outcome<std::vector<WorkerStatus>> Client::workers(const std::string& site) {
 
 Outcome<JobOutcome> Client::reload(const std::string& site, const JobWait& wait) {
   return bus_->run_job(site, "reload", wait, [](SiteProxy& proxy) { return proxy.Reload({}); });
+}
+
+Outcome<JobOutcome> Client::reexec(const std::string& site, const JobWait& wait) {
+  return bus_->run_job(
+      site, "reexec", wait, [](SiteProxy& proxy) { return proxy.Reexec({}); },
+      std::chrono::seconds(20));
 }
 
 Outcome<JobOutcome> Client::scale(const std::string& site, std::uint32_t workers,

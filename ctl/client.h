@@ -61,6 +61,8 @@ class Client {
   /// Sorted by slot.
   Outcome<std::vector<WorkerStatus>> workers(const std::string& site);
   Outcome<JobOutcome> reload(const std::string& site, const JobWait& wait);
+  /// Goes on while the site's greend is replaced.
+  Outcome<JobOutcome> reexec(const std::string& site, const JobWait& wait);
   Outcome<JobOutcome> scale(const std::string& site, std::uint32_t workers, const JobWait& wait);
 
  private:

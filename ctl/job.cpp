@@ -68,8 +68,9 @@ Outcome<> report_job(Session& session, const std::string& site, std::string_view
   const bool is_failure = outcome.result == "failed";
   const std::string what = fmt::format("{}: {} {}", site, doing,
                                        is_failure ? "failed" : "was " + printable(outcome.result));
-  const std::string comfort =
-      is_failure && doing == "reload" ? "; what served before still serves" : "";
+  const std::string comfort = is_failure && (doing == "reload" || doing == "reexec")
+                                  ? "; what served before still serves"
+                                  : "";
   // The sentence comes last: it is what stays in sight after a long traceback.
   if (text.find('\n') != std::string::npos)
     return fail_with(exit_failure, fmt::format("{}\n{}{}", text, what, comfort));

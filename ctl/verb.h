@@ -12,7 +12,7 @@
 #include "ctl/client.h"
 #include "ctl/output.h"
 
-#define GREEN_VERBS(VERB) VERB(status) VERB(workers) VERB(reload) VERB(scale)
+#define GREEN_VERBS(VERB) VERB(status) VERB(workers) VERB(reload) VERB(scale) VERB(reexec)
 
 namespace green::ctl {
 

@@ -58,6 +58,8 @@ class EventLoop {
   /// One turn; the status once exit() was called.
   Result<std::optional<int>> turn();
   void exit(int status);
+  /// For libraries that attach themselves to it.
+  sd_event* handle() const { return event_.get(); }
 
  private:
   struct Unref {

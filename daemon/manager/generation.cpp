@@ -47,13 +47,7 @@ Result<void> Generation::start(std::uint32_t worker_count) {
   auto& [ours, theirs] = *channel;
   auto zygote =
       std::make_unique<WorkerProcess>(context_.loop, context_.children, 0, std::move(ours));
-  if (auto listening = zygote->listen({
-          .message = [this](ReceivedMessage& received) { on_zygote_message(received); },
-          .channel_closed = [] { /* its exit follows, and says more */ },
-          .exited = [this](const ChildExit& child) { on_zygote_exited(child); },
-      });
-      !listening)
-    return listening;
+  if (auto listening = listen_to_zygote(*zygote); !listening) return listening;
   const auto pid = spawn_zygote({.program = context_.worker_program,
                                  .site = context_.site,
                                  .generation = number_,
@@ -63,6 +57,23 @@ Result<void> Generation::start(std::uint32_t worker_count) {
   if (auto adopted = zygote_->adopt(*pid); !adopted) return adopted;
   log_debug("generation {}: zygote is process {}", number_, *pid);
   return send_spec();
+}
+
+Result<void> Generation::listen_to_zygote(WorkerProcess& zygote) {
+  return zygote.listen({
+      .message = [this](ReceivedMessage& received) { on_zygote_message(received); },
+      .channel_closed = [] { /* its exit follows, and says more */ },
+      .exited = [this](const ChildExit& child) { on_zygote_exited(child); },
+  });
+}
+
+Result<void> Generation::listen_to_worker(WorkerProcess& worker) {
+  const std::uint32_t slot = worker.slot();
+  return worker.listen({
+      .message = [this, slot](ReceivedMessage& received) { on_worker_message(slot, received); },
+      .channel_closed = [this, slot] { on_worker_channel_closed(slot); },
+      .exited = [this, slot](const ChildExit& child) { on_worker_exited(slot, child); },
+  });
 }
 
 Result<void> Generation::send_spec() {
@@ -153,11 +164,7 @@ Result<void> Generation::fork_worker() {
   message.type = MessageType::fork_worker;
   message.slot = *slot;
   const int descriptor = theirs.get();
-  auto asked = worker->listen({
-      .message = [this, number = *slot](ReceivedMessage& r) { on_worker_message(number, r); },
-      .channel_closed = [this, number = *slot] { on_worker_channel_closed(number); },
-      .exited = [this, number = *slot](const ChildExit& c) { on_worker_exited(number, c); },
-  });
+  auto asked = listen_to_worker(*worker);
   if (asked) asked = zygote_->send(message, {&descriptor, 1});
   if (!asked) {
     context_.slots.release(*slot);

@@ -66,6 +66,13 @@ class Generation {
 
   /// Starts the zygote. An error here, or generation_failed() later.
   Result<void> start(std::uint32_t worker_count);
+  /// What a successor of this greend needs to go on with it. Precondition: can_be_saved().
+  SavedGeneration save() const;
+  /// False while it starts, or while a worker is being forked.
+  bool can_be_saved() const;
+  /// In the successor: takes the zygote and the workers over as they are.
+  static Result<std::unique_ptr<Generation>> resume(GenerationContext context,
+                                                    const SavedGeneration& saved);
   /// The number of workers to keep (≥ 1): forks the missing, drains the surplus.
   void set_worker_count(std::uint32_t count);
   /// From ready or joined: this generation's workers accept from now on, all others' no longer.
@@ -107,6 +114,9 @@ class Generation {
 
  private:
   Result<void> send_spec();
+  Result<void> listen_to_zygote(WorkerProcess& zygote);
+  Result<void> listen_to_worker(WorkerProcess& worker);
+  Result<void> resume_processes(const SavedGeneration& saved);
   void on_zygote_message(ReceivedMessage& received);
   void on_zygote_exited(const ChildExit& child);
   void on_forked(std::uint32_t slot, pid_t pid);

@@ -1,23 +1,23 @@
-// greend: command line → sockets → settings → manager → bus → loop. One thread; no Python.
+// greend: command line → run_site (sockets → settings → manager → bus → loop). One thread; no
+// Python.
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
-#include <utility>
+#include <span>
+#include <string>
+#include <variant>
 
 #include "common/log.h"
 #include "common/names.h"
 #include "daemon/manager/command_line.h"
-#include "daemon/manager/manager.h"
-#include "daemon/manager/manager_bus.h"
-#include "daemon/manager/refusal.h"
+#include "daemon/manager/reexec_state.h"
+#include "daemon/manager/run_site.h"
+#include "daemon/manager/successor.h"
+#include "daemon/manager/worker_process.h"
 
 namespace green::manager {
 namespace {
-
-constexpr std::chrono::seconds refusal_time{2};
-/// Between asking and killing what the application left behind.
-constexpr std::chrono::seconds leftover_grace{2};
 
 /// Blocked before anything else: the loop reads them.
 void block_signals() {
@@ -41,81 +41,25 @@ int report_settings(const CommandLine& line) {
   return std::fflush(stdout) == 0 ? exit_success : exit_failure;
 }
 
-struct Sockets {
-  std::vector<Listener> listeners;
-  bool from_systemd = false;
-
-  ~Sockets() {
-    for (const Listener& listener : listeners)
-      if (!listener.unlink_path.empty()) ::unlink(listener.unlink_path.c_str());
+/// Asked by a running greend, before it lets us take over: can we?
+int check_state(int fd) {
+  std::string why;
+  if (const auto state = read_saved_state(fd); !state) {
+    why = state.error().message();
+  } else if (const std::string worker = find_worker_program(); ::access(worker.c_str(), X_OK) < 0) {
+    why = Error::from_errno(worker).message();
   }
-};
-
-/// A configuration error: whoever waits at systemd's sockets gets an answer.
-int refuse(const Sockets& sockets, const Error& error, ServiceNotify& notify) {
-  log_error("{}", error.message());
-  notify.failed(error.message());
-  if (error.code() != ErrorCode::configuration) return exit_failure;
-  if (sockets.from_systemd) refuse_clients(sockets.listeners, refusal_time);
-  return exit_config;
-}
-
-Result<std::vector<EventSource>> handle_signals(EventLoop& loop, Manager& manager) {
-  std::vector<EventSource> sources;
-  const auto handle = [&](int number, std::function<void()> action) -> Result<void> {
-    auto source = loop.add_signal(number, std::move(action));
-    if (!source) return fail(std::move(source.error()));
-    sources.push_back(std::move(*source));
-    return {};
-  };
-  const auto reload = [&manager] {
-    if (const auto job = manager.reload("SIGHUP"); !job)
-      log_error("reload: {}", job.error().message());
-  };
-  for (auto result : {handle(SIGTERM, [&manager] { manager.stop_gracefully(); }),
-                      handle(SIGINT, [&manager] { manager.stop_now(); }),
-                      handle(SIGQUIT, [&manager] { manager.stop_now(); }), handle(SIGHUP, reload)})
-    if (!result) return fail(std::move(result.error()));
-  return sources;
-}
-
-Result<int> serve(const CommandLine& line, EventLoop& loop, ServiceNotify& notify,
-                  Sockets& sockets) {
-  auto settings = load_settings(line.sources);
-  if (!settings) return refuse(sockets, settings.error(), notify);
-  log_set_level(log_level_from_name(settings->values.log_level).value_or(LogLevel::info));
-  if (!sockets.from_systemd) {
-    auto bound = bind_sockets(settings->values.bind);
-    if (!bound) return refuse(sockets, bound.error(), notify);
-    sockets.listeners = std::move(*bound);
-  } else if (settings->origins["bind"] != "default") {
-    log_info("bind is not used: systemd passed the sockets");
-  }
-
-  auto children = Children::create(loop);
-  if (!children) return fail(std::move(children.error()));
-  auto manager = Manager::create(loop, *children, notify, sockets.listeners,
-                                 {.site = line.site,
-                                  .sources = line.sources,
-                                  .initial = *settings,
-                                  .worker_program = find_worker_program(),
-                                  .binds = !sockets.from_systemd});
-  if (!manager) return fail(std::move(manager.error()));
-  auto signals = handle_signals(loop, **manager);
-  if (!signals) return fail(std::move(signals.error()));
-  std::unique_ptr<ManagerBus> bus;
-  if (line.bus != "none") bus = ManagerBus::create(loop, **manager, line.site, line.bus);
-  if (auto started = (*manager)->start(); !started) return fail(std::move(started.error()));
-  for (const Listener& listener : sockets.listeners) log_info("listening on {}", listener.address);
-
-  const auto status = loop.run();
-  Children::end_remaining(leftover_grace);
-  if (status && *status == exit_config && sockets.from_systemd)
-    refuse_clients(sockets.listeners, refusal_time);
-  return status;
+  if (why.empty()) return exit_success;
+  std::fprintf(stderr, "%s\n", why.c_str());
+  return exit_failure;
 }
 
 int run(int argc, char** argv) {
+  const std::span<char* const> arguments(argv, static_cast<std::size_t>(argc));
+  if (const int fd = descriptor_argument(arguments, check_reexec_state_option); fd >= 0)
+    return check_state(fd);
+  const int state_fd = descriptor_argument(arguments, reexec_state_option);
+  if (state_fd >= 0) --argc;  // it is the last one
   block_signals();
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* done = std::get_if<CommandLineExit>(&parsed)) {
@@ -127,17 +71,7 @@ int run(int argc, char** argv) {
   log_open({.identifier = "greend", .site = line.site}, LogLevel::info);
   if (line.check_config || line.print_config) return report_settings(line);
 
-  auto loop = EventLoop::create();
-  Sockets sockets;
-  auto passed = take_passed_sockets();
-  if (!loop || !passed) {
-    log_error("{}", (!loop ? loop.error() : passed.error()).message());
-    return exit_failure;
-  }
-  sockets.from_systemd = passed->any_passed;
-  sockets.listeners = std::move(passed->listeners);
-  ServiceNotify notify(*loop);
-  const auto status = serve(line, *loop, notify, sockets);
+  const auto status = run_site(line, arguments, Fd(state_fd));
   if (!status) log_error("{}", status.error().message());
   return status.value_or(exit_failure);
 }

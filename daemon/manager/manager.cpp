@@ -37,12 +37,13 @@ Manager::Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
     : loop_(loop),
       children_(children),
       notify_(notify),
+      listeners_(listeners),
       options_(std::move(options)),
       scoreboard_(std::move(scoreboard)),
-      slots_(scoreboard_slots),
+      slots_(scoreboard_.slot_count()),
       current_(options_.initial),
       started_realtime_usec_(realtime_usec()) {
-  for (const Listener& listener : listeners) {
+  for (const Listener& listener : listeners_) {
     listener_fds_.push_back(listener.fd.get());
     listener_addresses_.push_back(listener.address);
   }
@@ -53,14 +54,19 @@ Manager::~Manager() = default;
 Result<void> Manager::start() {
   target_workers_ = static_cast<std::uint32_t>(current_.values.workers);
   candidate_settings_ = current_;
-  auto timer = loop_.add_timer(monotonic_usec() + tick_usec, [this] { tick(); });
-  if (!timer) return fail(std::move(timer.error()));
-  tick_timer_ = std::move(*timer);
-  last_tick_usec_ = monotonic_usec();
+  if (auto ticking = start_ticking(); !ticking) return ticking;
   candidate_ = std::make_unique<Generation>(generation_context(), ++last_number_, current_.values);
   if (auto started = candidate_->start(target_workers_); !started) return started;
   extend_start_timeout();
   update_status();
+  return {};
+}
+
+Result<void> Manager::start_ticking() {
+  auto timer = loop_.add_timer(monotonic_usec() + tick_usec, [this] { tick(); });
+  if (!timer) return fail(std::move(timer.error()));
+  tick_timer_ = std::move(*timer);
+  last_tick_usec_ = monotonic_usec();
   return {};
 }
 
@@ -188,6 +194,7 @@ void Manager::stop_gracefully() {
   if (waiting_reload_job_)
     end_job(*std::exchange(waiting_reload_job_, {}), JobResult::cancelled, "greend stops");
   if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::cancelled, "greend stops");
+  if (reexec_job_) end_job(*std::exchange(reexec_job_, {}), JobResult::cancelled, "greend stops");
   if (candidate_) {
     if (!std::exchange(rolling_, false)) candidate_->kill();
     retire(std::move(candidate_));
@@ -250,6 +257,7 @@ void Manager::tick() {
     }
   }
   update_status();
+  continue_reexec();
   std::uint64_t interval =
       watchdog > 0 ? std::clamp<std::uint64_t>(watchdog / 4, tick_usec / 10, tick_usec) : tick_usec;
   // A short `timeout` is looked at in time.

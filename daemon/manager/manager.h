@@ -15,7 +15,9 @@
 #include "daemon/manager/event_loop.h"
 #include "daemon/manager/generation.h"
 #include "daemon/manager/listen_fds.h"
+#include "daemon/manager/reexec_state.h"
 #include "daemon/manager/service_notify.h"
+#include "daemon/manager/successor.h"
 
 namespace green::manager {
 
@@ -72,8 +74,9 @@ struct ManagerOptions {
   std::string site;
   SettingSources sources;  ///< read again at every reload
   LoadedSettings initial;
-  std::string worker_program;  ///< green-worker's path
-  bool binds = true;           ///< false: systemd passed the sockets, and `bind` says nothing
+  std::string worker_program;      ///< green-worker's path
+  Successor* successor = nullptr;  ///< borrowed; nullptr: reexec() is an error
+  bool binds = true;               ///< false: systemd passed the sockets, and `bind` says nothing
 };
 
 class Manager final : private GenerationObserver {
@@ -94,6 +97,18 @@ class Manager final : private GenerationObserver {
   Result<JobId> reload(std::string_view asked_by);
   /// Errors: out of bounds (ErrorCode::configuration), stopping (ErrorCode::busy).
   Result<JobId> scale(std::uint32_t workers, std::string_view asked_by);
+  /// Replaces greend by the binary that lies on disk now, in this process, then the workers as a
+  /// reload does. A binary that can't take over fails the job, and this greend goes on. Joins one
+  /// that is under way.
+  Result<JobId> reexec(std::string_view asked_by);
+  /// In the successor: takes over what `saved` names, as create() and start() make anew.
+  static Result<std::unique_ptr<Manager>> resume(EventLoop& loop, Children& children,
+                                                 ServiceNotify& notify,
+                                                 const std::vector<Listener>& listeners,
+                                                 ManagerOptions options, const SavedState& saved);
+  /// The rest of the successor's job: its workers.
+  void reload_after_reexec();
+
   /// Drains everything, then the loop exits with 0.
   void stop_gracefully();
   /// Kills everything; the loop exits with 0.
@@ -140,6 +155,15 @@ class Manager final : private GenerationObserver {
   void roll();
   void roll_back(const std::string& why);
 
+  // manager_reexec.cpp
+  void check_successor();
+  void continue_reexec();
+  void fail_reexec(const std::string& why);
+  bool can_be_saved() const;
+  SavedState save() const;
+  Result<void> take_over(const SavedState& saved);
+
+  Result<void> start_ticking();
   GenerationContext generation_context();
   void exit_failed(int status, const std::string& reason);
   void retire(std::unique_ptr<Generation> generation);
@@ -154,6 +178,7 @@ class Manager final : private GenerationObserver {
   EventLoop& loop_;
   Children& children_;
   ServiceNotify& notify_;
+  const std::vector<Listener>& listeners_;
   std::vector<int> listener_fds_;
   std::vector<std::string> listener_addresses_;
   ManagerOptions options_;
@@ -182,6 +207,10 @@ class Manager final : private GenerationObserver {
   std::string reported_phase_;
   std::optional<JobId> waiting_reload_job_;  ///< runs after it, with what is newer then
   std::optional<ScaleJob> scale_job_;
+  std::optional<JobId> reexec_job_;
+  bool successor_is_checked_ = false;
+  std::string reexec_note_;  ///< of a greend that took over, until its reload has ended
+  EventSource reap_early_;   ///< children that ended while greend was replaced
   std::vector<std::function<void()>> ended_jobs_;
   EventSource report_jobs_;
   RestartBackoff respawn_backoff_;

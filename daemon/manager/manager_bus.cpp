@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "common/names.h"
+#include "daemon/manager/bus_preflight.h"
 #include "org_greend1_adaptor.h"
 
 namespace green::manager {
@@ -33,7 +34,9 @@ using Options = std::map<std::string, sdbus::Variant>;
 
 std::uint32_t job_or_throw(const Result<JobId>& job) {
   if (job) return *job;
-  throw_error(job.error().code() == ErrorCode::configuration ? "InvalidArgument" : "Stopping",
+  throw_error(job.error().code() == ErrorCode::configuration ? "InvalidArgument"
+              : job.error().code() == ErrorCode::unavailable ? "Unavailable"
+                                                             : "Stopping",
               job.error().message());
 }
 
@@ -79,6 +82,11 @@ class SiteObject final : public SiteInterfaces {
     const std::string caller = authorize();
     refuse_options(options);
     return job_or_throw(manager_.reload(caller));
+  }
+  std::uint32_t Reexec(const Options& options) override {
+    const std::string caller = authorize();
+    refuse_options(options);
+    return job_or_throw(manager_.reexec(caller));
   }
   std::uint32_t Scale(const std::uint32_t& workers, const Options& options) override {
     const std::string caller = authorize();
@@ -147,6 +155,13 @@ class WorkerObject final : public WorkerInterfaces {
   const std::uint32_t slot_;
 };
 
+struct EndedJob {
+  JobId job;
+  JobResult result;
+  std::string message;
+};
+constexpr std::size_t most_unsent = 16;
+
 /// One connection and all that lives on it, gone together: objects first, the connection last.
 struct Session {
   std::unique_ptr<sdbus::IConnection> connection;
@@ -168,9 +183,9 @@ class ConnectedManagerBus final : public ManagerBus {
   ConnectedManagerBus& operator=(const ConnectedManagerBus&) = delete;
 
   void job_removed(JobId job, JobResult result, const std::string& message) override {
-    guarded([&] {
-      session_->site->emitJobRemoved(job, std::string(job_result_name(result)), message);
-    });
+    // Whoever waits for a job across a lost bus, or a greend that was replaced, hears of it then.
+    if (unsent_.size() < most_unsent) unsent_.push_back({job, result, message});
+    send_unsent();
   }
 
   void job_changed(JobId job, const std::string& phase) override {
@@ -210,6 +225,14 @@ class ConnectedManagerBus final : public ManagerBus {
     }
   }
 
+  void send_unsent() {
+    guarded([this] {
+      for (const EndedJob& one : std::exchange(unsent_, {}))
+        session_->site->emitJobRemoved(one.job, std::string(job_result_name(one.result)),
+                                       one.message);
+    });
+  }
+
   void arm(EventSource& timer, std::uint64_t delay_usec, std::function<void()> callback) {
     auto armed = loop_.add_timer(monotonic_usec() + delay_usec, std::move(callback));
     if (!armed) {
@@ -241,7 +264,27 @@ class ConnectedManagerBus final : public ManagerBus {
     return sdbus::createSessionBusConnection();
   }
 
+  /// Asks first whether the bus answers: what follows waits for it.
   void connect() {
+    auto asked = BusPreflight::start(loop_, bus_, [this](const std::string& why) {
+      // It is on the stack.
+      arm(retry_timer_, 0, [this, why] {
+        preflight_.reset();
+        if (why.empty()) {
+          connect_now();
+        } else {
+          lost(why);
+        }
+      });
+    });
+    if (asked) {
+      preflight_ = std::move(*asked);
+    } else {
+      lost(asked.error().message());
+    }
+  }
+
+  void connect_now() {
     try {
       auto session = std::make_unique<Session>();
       session->connection = open();
@@ -254,6 +297,7 @@ class ConnectedManagerBus final : public ManagerBus {
       session->connection->requestName(bus_name_of_site(site_));
       session_ = std::move(session);
       attach();
+      send_unsent();
     } catch (const sdbus::Error& error) {
       lost(error.what());
       return;
@@ -324,6 +368,8 @@ class ConnectedManagerBus final : public ManagerBus {
   const std::string bus_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Session> dying_;
+  std::vector<EndedJob> unsent_;
+  std::unique_ptr<BusPreflight> preflight_;
   EventSource retry_timer_;
   EventSource change_timer_;
   bool change_pending_ = false;

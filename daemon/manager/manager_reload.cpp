@@ -72,7 +72,8 @@ void Manager::report_progress(const std::string& phase) {
   if (observer_ != nullptr) observer_->job_changed(*reload_job_, phase);
 }
 
-void Manager::finish_reload(JobResult result, const std::string& message) {
+void Manager::finish_reload(JobResult result, const std::string& text) {
+  const std::string message = std::exchange(reexec_note_, {}) + text;
   const bool failed = result == JobResult::failed;
   if (failed) {
     log_error("reload failed; generation {} serves on: {}", serving_ ? serving_->number() : 0,

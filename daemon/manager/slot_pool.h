@@ -20,6 +20,12 @@ class SlotPool {
     }
     return std::nullopt;
   }
+  /// False if it is taken already, or is none.
+  bool take(std::uint32_t slot) {
+    if (slot >= taken_.size() || taken_[slot]) return false;
+    taken_[slot] = true;
+    return true;
+  }
   void release(std::uint32_t slot) { taken_[slot] = false; }
 
  private:

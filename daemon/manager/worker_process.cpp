@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <ctime>
@@ -12,6 +13,7 @@
 
 #include "common/log.h"
 #include "common/scoreboard.h"
+#include "common/text.h"
 
 namespace green::manager {
 
@@ -52,6 +54,7 @@ WorkerProcess::~WorkerProcess() {
 
 Result<void> WorkerProcess::listen(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
+  if (!channel_) return {};  // closed by the greend before us
   auto source = loop_.add_io(channel_.get(), EPOLLIN, [this](std::uint32_t) { on_readable(); });
   if (!source) return fail(std::move(source.error()));
   channel_source_ = std::move(*source);
@@ -82,7 +85,40 @@ Result<void> WorkerProcess::adopt(pid_t pid) {
   state_ = WorkerState::starting;
   started_realtime_usec_ = realtime_usec();
   started_monotonic_usec_ = monotonic_usec();
-  children_.watch(pid, [this](const ChildExit& child) {
+  watch();
+  return {};
+}
+
+SavedProcess WorkerProcess::save() const {
+  return {.pid = pid_,
+          .pidfd = pidfd_.get(),
+          .channel = channel_ ? channel_.get() : -1,
+          .slot = slot_,
+          .state = std::string(worker_state_name(state_)),
+          .started_realtime_usec = started_realtime_usec_,
+          .started_monotonic_usec = started_monotonic_usec_,
+          .drain_deadline_usec = drain_deadline_usec_};
+}
+
+Result<void> WorkerProcess::resume(const SavedProcess& saved) {
+  constexpr std::array states{WorkerState::starting, WorkerState::ready, WorkerState::serving,
+                              WorkerState::draining, WorkerState::killed};
+  const auto* const state = std::ranges::find(states, saved.state, worker_state_name);
+  if (state == states.end() || saved.pid <= 0)
+    return fail(ErrorCode::protocol,
+                fmt::format("process {} in state \"{}\"", saved.pid, printable(saved.state)));
+  pidfd_ = Fd(saved.pidfd);
+  pid_ = saved.pid;
+  state_ = *state;
+  started_realtime_usec_ = saved.started_realtime_usec;
+  started_monotonic_usec_ = saved.started_monotonic_usec;
+  drain_deadline_usec_ = saved.drain_deadline_usec;
+  watch();
+  return {};
+}
+
+void WorkerProcess::watch() {
+  children_.watch(pid_, [this](const ChildExit& child) {
     // What it said last may still be in the channel: hear it before its end.
     while (channel_) {
       auto received = receive_message(channel_.get());
@@ -94,7 +130,6 @@ Result<void> WorkerProcess::adopt(pid_t pid) {
     const auto exited = std::move(callbacks_.exited);
     exited(child);
   });
-  return {};
 }
 
 Result<void> WorkerProcess::send(MessageType type, std::uint32_t slot) {

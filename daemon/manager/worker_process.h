@@ -12,6 +12,7 @@
 #include "common/worker_channel.h"
 #include "daemon/manager/children.h"
 #include "daemon/manager/event_loop.h"
+#include "daemon/manager/reexec_state.h"
 #include "daemon/manager/wear.h"
 
 namespace green::manager {
@@ -44,6 +45,11 @@ class WorkerProcess {
   Result<void> listen(Callbacks callbacks);
   /// The process exists and is our child: opens its pidfd and watches for its end.
   Result<void> adopt(pid_t pid);
+
+  /// What a successor of this greend needs to go on with it. Precondition: it was adopted.
+  SavedProcess save() const;
+  /// In the successor, after listen(): takes the process over.
+  Result<void> resume(const SavedProcess& saved);
 
   /// Sends a message; a channel that is gone or full is an error (its end is reported separately).
   Result<void> send(MessageType type, std::uint32_t slot = 0);
@@ -92,6 +98,7 @@ class WorkerProcess {
 
  private:
   void on_readable();
+  void watch();
 
   EventLoop& loop_;
   Children& children_;

@@ -59,6 +59,19 @@ TEST_F(Greenctl, ShowsTheProgressOfAReloadToATerminalAlone) {
   EXPECT_EQ(err, "");
 }
 
+TEST_F(Greenctl, WaitsForAJobAcrossTheReplacementOfAGreendOnReexecAlone) {
+  const auto site = FakeSite::start(bus_, "site", FakeSite::is_replaced());
+  EXPECT_EQ(run({"reexec"}), exit_success) << err;
+  EXPECT_EQ(out, "taken over\n");
+}
+
+TEST_F(Greenctl, ReportsAReexecThatFailed) {
+  const auto site = FakeSite::start(bus_, "site", FakeSite::ends("failed", "it does not start"));
+  EXPECT_EQ(run({"reexec"}), exit_failure);
+  EXPECT_EQ(err,
+            "greenctl: site: reexec failed: it does not start; what served before still serves\n");
+}
+
 TEST_F(Greenctl, ShowsNoControlCharactersOfADaemon) {
   const auto site = FakeSite::start(bus_, "site");
   site->application = "a\x1b[2J\nforged: line";

@@ -124,6 +124,16 @@ class FakeSite final
       site.emitJobRemoved(job, "done", "generation 2 serves");
     };
   }
+  /// Leaves the bus's name for a moment, as a greend does that is replaced, and ends well or not at
+  /// all.
+  static Job is_replaced(bool comes_back = true) {
+    return [=](FakeSite& site, std::uint32_t job) {
+      site.connection().releaseName(bus_name_of_site(site.site_));
+      if (!comes_back) return;
+      site.connection().requestName(bus_name_of_site(site.site_));
+      site.emitJobRemoved(job, "done", "taken over");
+    };
+  }
   static Job ends_well() { return ends("done", ""); }
 
   sdbus::IConnection& connection() { return *connection_; }
@@ -132,6 +142,9 @@ class FakeSite final
 
  private:
   std::uint32_t Reload(const std::map<std::string, sdbus::Variant>&) override {
+    return start_job();
+  }
+  std::uint32_t Reexec(const std::map<std::string, sdbus::Variant>&) override {
     return start_job();
   }
   std::uint32_t Scale(const std::uint32_t& workers,

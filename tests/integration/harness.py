@@ -108,7 +108,7 @@ class ServiceManager:
 class Greend:
     """One greend and all it starts."""
 
-    def __init__(self, folder, arguments, env, launcher, pass_fds, sanitizer_log):
+    def __init__(self, folder, arguments, env, launcher, pass_fds, sanitizer_log, programs=BIN):
         self.marker = f"GREEN_TEST_MARKER={uuid.uuid4()}"
         self.log_path = folder / f"greend-{uuid.uuid4().hex[:6]}.log"
         self.notify = ServiceManager(folder / f"notify-{uuid.uuid4().hex[:6]}")
@@ -125,7 +125,7 @@ class Greend:
         }
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [*launcher, str(BIN / "greend"), *arguments],
+                [*launcher, str(programs / "greend"), *arguments],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=folder, start_new_session=True, pass_fds=pass_fds,
             )
@@ -322,8 +322,8 @@ class Site:
         path.write_text(textwrap.dedent(text))
         return path
 
-    def launch(self, *arguments, env=None, launcher=(), pass_fds=()):
-        greend = Greend(self.folder, [str(argument) for argument in arguments], env or {}, launcher, pass_fds, self.sanitizer_log)
+    def launch(self, *arguments, env=None, launcher=(), pass_fds=(), programs=BIN):
+        greend = Greend(self.folder, [str(argument) for argument in arguments], env or {}, launcher, pass_fds, self.sanitizer_log, programs)
         self.started.append(greend)
         return greend
 

@@ -1,14 +1,17 @@
 """Control by D-Bus, with greenctl and without: and serving when there is no bus."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
+import time
 
 import pytest
 
 from harness import TOP, greenctl
 from load import Load
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -170,3 +173,24 @@ def test_a_name_that_is_taken_is_told(site, bus, greend):
     second = site.start(bus=bus.address)
     second.wait_log(f"(?i){site.name}.*|name")
     assert second.get("/").status == 200
+
+
+def test_a_bus_that_accepts_and_never_answers_holds_nothing_up(site, tmp_path):
+    path = tmp_path / "deaf-bus"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+        deaf.bind(str(path))
+        deaf.listen(16)
+        begun = time.monotonic()
+        greend = site.start(bus=f"unix:path={path}")
+        assert time.monotonic() - begun < 4 * PATIENCE
+        assert greend.get("/").status == 200
+        greend.wait_log("no D-Bus control .*: the bus has not answered for 5 s", 15)
+        victim = greend.worker_pids(2).pop()
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in (pids := greend.worker_pids(2)) and len(pids) == 2, "its replacement")
+        deaf.accept()[0].close()  # the one that was given up: the next is the one under way
+        under_way, _ = deaf.accept()
+        begun = time.monotonic()
+        assert greend.stop() == 0
+        assert time.monotonic() - begun < 4 * PATIENCE
+        under_way.close()
