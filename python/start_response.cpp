@@ -13,15 +13,26 @@
 namespace green::python {
 namespace {
 
+struct WriteObject;
+
 struct StartResponseObject {
   PyObject_HEAD vectorcallfunc vectorcall;
   http::Exchange* exchange;  ///< null once detached
+  WriteObject* write;        ///< owned; null before the first call
   bool was_called;
+};
+
+/// The write() that start_response returns.
+struct WriteObject {
+  PyObject_HEAD vectorcallfunc vectorcall;
+  StartResponseObject* start_response;  ///< null once that is over
 };
 
 StartResponseObject* as_start_response(PyObject* object) {
   return reinterpret_cast<StartResponseObject*>(object);
 }
+WriteObject* as_write(PyObject* object) { return reinterpret_cast<WriteObject*>(object); }
+PyObject* as_object(WriteObject* write) { return reinterpret_cast<PyObject*>(write); }
 
 void raise(PyObject* type, const char* what, PyObject* object) {
   PyErr_Format(type, "%s, not %.200s", what, Py_TYPE(object)->tp_name);
@@ -79,18 +90,22 @@ bool may_start(const StartResponseObject& self, PyObject* exc_info) {
   return false;
 }
 
-PyObject* write(PyObject* self, PyObject* data) {
-  http::Exchange* exchange = as_start_response(self)->exchange;
+PyObject* write(PyObject* object, PyObject* const* arguments, std::size_t flags, PyObject* names) {
+  StartResponseObject* start_response = as_write(object)->start_response;
   end_if_forked();
-  if (exchange == nullptr) {
+  if (PyVectorcall_NARGS(flags) != 1 || names != nullptr) {
+    PyErr_SetString(PyExc_TypeError, "write() takes a bytes object, and nothing else");
+    return nullptr;
+  }
+  if (start_response == nullptr || start_response->exchange == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "write() was called after the request was answered");
     return nullptr;
   }
-  if (!send_body_part(*exchange, self, data)) return nullptr;
+  if (!send_body_part(*start_response->exchange, reinterpret_cast<PyObject*>(start_response),
+                      arguments[0]))
+    return nullptr;
   Py_RETURN_NONE;
 }
-
-PyMethodDef write_method{"write", write, METH_O, "Sends a part of the body."};
 
 /// The arguments by position or, as some middleware passes exc_info, by name.
 bool read_arguments(PyObject* const* arguments, std::size_t flags, PyObject* names,
@@ -122,6 +137,54 @@ bool read_arguments(PyObject* const* arguments, std::size_t flags, PyObject* nam
   return false;
 }
 
+void deallocate(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+/// From here on, its write() raises RuntimeError.
+void forget_write(StartResponseObject& self) {
+  WriteObject* write = std::exchange(self.write, nullptr);
+  if (write == nullptr) return;
+  write->start_response = nullptr;
+  Py_DECREF(as_object(write));
+}
+
+void deallocate_start_response(PyObject* object) {
+  forget_write(*as_start_response(object));
+  deallocate(object);
+}
+
+PyTypeObject* make_callable_type(const char* name, std::size_t size, std::size_t vectorcall_offset,
+                                 destructor dealloc) {
+  // The type keeps a pointer to its name only; the members are copied.
+  PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET,
+                            static_cast<Py_ssize_t>(vectorcall_offset), READONLY, nullptr},
+                           {nullptr, 0, 0, 0, nullptr}};
+  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+                         {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                         {Py_tp_members, members},
+                         {0, nullptr}};
+  PyType_Spec spec{
+      name, static_cast<int>(size), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+}
+
+/// A new reference; null with an exception set.
+PyObject* write_of(StartResponseObject& self) {
+  static PyTypeObject* type = make_callable_type("green.write", sizeof(WriteObject),
+                                                 offsetof(WriteObject, vectorcall), deallocate);
+  if (self.write == nullptr) {
+    self.write = type == nullptr ? nullptr : as_write(type->tp_alloc(type, 0));
+    if (self.write == nullptr) return nullptr;
+    self.write->vectorcall = write;
+    self.write->start_response = &self;
+  }
+  return Py_NewRef(as_object(self.write));
+}
+
 PyObject* call(PyObject* object, PyObject* const* arguments, std::size_t flags, PyObject* names) {
   StartResponseObject& self = *as_start_response(object);
   PyObject* values[3] = {nullptr, nullptr, nullptr};
@@ -140,40 +203,28 @@ PyObject* call(PyObject* object, PyObject* const* arguments, std::size_t flags, 
     return nullptr;
   }
   self.was_called = true;
-  return PyCFunction_New(&write_method, object);
-}
-
-void deallocate(PyObject* object) {
-  PyTypeObject* type = Py_TYPE(object);
-  type->tp_free(object);
-  Py_DECREF(type);
+  return write_of(self);
 }
 
 PyTypeObject* start_response_type() {
-  static PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET,
-                                   offsetof(StartResponseObject, vectorcall), READONLY, nullptr},
-                                  {nullptr, 0, 0, 0, nullptr}};
-  static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
-                                {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-                                {Py_tp_members, members},
-                                {0, nullptr}};
-  static PyType_Spec spec{
-      "green.start_response", sizeof(StartResponseObject), 0,
-      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   // One interpreter a process, which outlives every request: the reference is never given up.
-  static PyTypeObject* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  static PyTypeObject* type =
+      make_callable_type("green.start_response", sizeof(StartResponseObject),
+                         offsetof(StartResponseObject, vectorcall), deallocate_start_response);
   return type;
 }
 
 }  // namespace
 
-PyRef StartResponse::create(http::Exchange& exchange) {
-  PyTypeObject* type = start_response_type();
-  if (type == nullptr) return {};
-  PyRef object = PyRef::steal(type->tp_alloc(type, 0));
-  if (!object) return {};
+PyRef StartResponse::create(http::Exchange& exchange, PyRef spare) {
+  PyRef object = std::move(spare);
+  if (!object) {
+    PyTypeObject* type = start_response_type();
+    if (type != nullptr) object = PyRef::steal(type->tp_alloc(type, 0));
+    if (!object) return {};
+    as_start_response(object.get())->vectorcall = call;
+  }
   StartResponseObject& self = *as_start_response(object.get());
-  self.vectorcall = call;
   self.exchange = &exchange;
   self.was_called = false;
   return object;
@@ -183,8 +234,12 @@ bool StartResponse::was_called(PyObject* start_response) {
   return as_start_response(start_response)->was_called;
 }
 
-void StartResponse::detach(PyObject* start_response) {
-  as_start_response(start_response)->exchange = nullptr;
+PyRef StartResponse::detach(PyRef start_response) {
+  StartResponseObject& self = *as_start_response(start_response.get());
+  self.exchange = nullptr;
+  // What somebody keeps must go on to raise, not serve a later request.
+  if (self.write != nullptr && Py_REFCNT(as_object(self.write)) > 1) forget_write(self);
+  return Py_REFCNT(start_response.get()) == 1 ? std::move(start_response) : PyRef();
 }
 
 bool check_body_part(PyObject* start_response, PyObject* part, std::string_view& data) {

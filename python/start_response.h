@@ -11,12 +11,13 @@ namespace green::python {
 
 class StartResponse {
  public:
-  /// Empty, with a Python exception set, when out of memory.
-  static PyRef create(http::Exchange& exchange);
+  /// Made of `spare`, if that is not empty. Empty, with a Python exception set, when out of memory.
+  static PyRef create(http::Exchange& exchange, PyRef spare);
   /// True once the application gave a status and headers.
   static bool was_called(PyObject* start_response);
-  /// The exchange is over: from here on, calls raise RuntimeError.
-  static void detach(PyObject* start_response);
+  /// The exchange is over: from here on, calls raise RuntimeError. Returns a spare one, if nobody
+  /// else has it.
+  static PyRef detach(PyRef start_response);
 };
 
 /// What a part of a body from the application holds. False with a Python exception set: TypeError

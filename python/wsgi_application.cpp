@@ -33,9 +33,9 @@ WsgiApplication::WsgiApplication(PyRef application, Concurrency concurrency,
 
 void WsgiApplication::call(http::Exchange& exchange) {
   const EarlyHintsScope hints(exchange);
-  const PyRef input = WsgiInput::create(*exchange.request().body);
-  const PyRef start_response = StartResponse::create(exchange);
-  const PyRef environ =
+  PyRef input = WsgiInput::create(*exchange.request().body, std::move(spare_input_));
+  PyRef start_response = StartResponse::create(exchange, std::move(spare_start_response_));
+  PyRef environ =
       input && start_response ? environ_.build(exchange.request(), input.get()) : PyRef();
   Call call{.exchange = exchange, .start_response = start_response.get()};
   const Outcome outcome = call_application(call, environ.get());
@@ -49,7 +49,11 @@ void WsgiApplication::call(http::Exchange& exchange) {
   else
     exchange.abort();
   if (call.result) close_result(exchange.request(), call.result.get());
-  if (start_response) StartResponse::detach(start_response.get());
+  call.result.reset();
+  environ.reset();
+  // Most applications keep neither: both serve the next request then.
+  if (start_response) spare_start_response_ = StartResponse::detach(std::move(start_response));
+  if (input && Py_REFCNT(input.get()) == 1) spare_input_ = std::move(input);
   flush_wsgi_errors();
 }
 

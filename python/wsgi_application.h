@@ -50,6 +50,8 @@ class WsgiApplication final : public SiteApplication {
   WsgiEnviron environ_;
   LastTraceback& last_traceback_;
   PyRef close_name_;
+  PyRef spare_input_;
+  PyRef spare_start_response_;
 };
 
 }  // namespace green::python

@@ -2,11 +2,10 @@
 
 #include <pybind11/pybind11.h>
 
-#include <array>
-#include <cctype>
 #include <charconv>
 
 #include "common/names.h"
+#include "daemon/http/ascii.h"
 #include "daemon/http/body.h"
 #include "python/early_hints.h"
 #include "python/wsgi_errors.h"
@@ -34,20 +33,10 @@ PyRef latin1(std::string_view text) {
       PyUnicode_DecodeLatin1(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
 }
 
-bool set_item(PyObject* environ, const PyRef& key, const PyRef& value) {
-  return value && PyDict_SetItem(environ, key.get(), value.get()) == 0;
-}
-
-bool set_text(PyObject* environ, const PyRef& key, std::string_view text) {
-  return set_item(environ, key, latin1(text));
-}
-
-bool equals_ignoring_case(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i)
-    if ((text[i] >= 'A' && text[i] <= 'Z' ? text[i] - 'A' + 'a' : text[i]) != lower[i])
-      return false;
-  return true;
+/// What frames a body (RFC 9112, 6) is the server's business.
+bool is_framing(std::string_view name) {
+  return http::equals_ignoring_case(name, "content-length") ||
+         http::equals_ignoring_case(name, "transfer-encoding");
 }
 
 int hex_value(char c) {
@@ -76,7 +65,7 @@ void percent_decode(std::string_view path, std::string& decoded) {
 
 std::string_view header_value(const http::Request& request, std::string_view lower_name) {
   for (const http::Header& header : request.headers)
-    if (equals_ignoring_case(header.name, lower_name)) return header.value;
+    if (http::equals_ignoring_case(header.name, lower_name)) return header.value;
   return {};
 }
 
@@ -87,6 +76,17 @@ std::pair<std::string_view, std::string_view> split_host(std::string_view host) 
   return {host.substr(0, colon), host.substr(colon + 1)};
 }
 
+/// SERVER_NAME and SERVER_PORT. A unix socket has neither, and PEP 3333 requires both: what the
+/// client called us is the best left.
+std::pair<std::string_view, std::string_view> server_of(const http::Request& request) {
+  const http::Endpoints& ends = *request.endpoints;
+  if (!ends.local_port.empty()) return {ends.local_address, ends.local_port};
+  auto [name, port] = split_host(header_value(request, "host"));
+  if (name.empty()) name = "localhost";
+  if (port.empty()) port = request.scheme == "https" ? "443" : "80";
+  return {name, port};
+}
+
 }  // namespace
 
 WsgiEnviron::WsgiEnviron(Concurrency concurrency)
@@ -94,14 +94,12 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency)
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
             interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
             interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input"),
-            interned("wsgi.url_scheme")},
-      http_1_0_(interned("HTTP/1.0")),
-      http_1_1_(interned("HTTP/1.1")) {
+            interned("wsgi.url_scheme")} {
   py::dict base;
+  base["wsgi.input"] = py::none();  // room for it, in every copy
   base["SCRIPT_NAME"] = "";
   base["SERVER_SOFTWARE"] = "green/" + std::string(version);
   base["wsgi.version"] = py::make_tuple(1, 0);
-  base["wsgi.url_scheme"] = "http";
   base["wsgi.errors"] = taken(make_wsgi_errors());
   base["wsgi.early_hints"] = taken(make_early_hints());
   base["wsgi.multithread"] = concurrency.threads;
@@ -113,75 +111,80 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency)
 }
 
 PyRef WsgiEnviron::build(const http::Request& request, PyObject* input) {
-  PyRef environ = PyRef::steal(PyDict_Copy(base_.get()));
-  if (!environ || PyDict_SetItem(environ.get(), keys_.wsgi_input.get(), input) < 0 ||
-      !add_request_line(environ.get(), request) || !add_endpoints(environ.get(), request) ||
-      !add_headers(environ.get(), request))
-    return {};
+  collect_values(request);
+  EnvironTemplate* known = templates_.find(request);
+  PyRef environ = known != nullptr ? known->copy(values_) : build_anew(request);
+  if (!environ || PyDict_SetItem(environ.get(), keys_.wsgi_input.get(), input) < 0) return {};
   return environ;
 }
 
-bool WsgiEnviron::add_request_line(PyObject* environ, const http::Request& request) {
+/// In the order of collect_keys().
+void WsgiEnviron::collect_values(const http::Request& request) {
   const bool escaped = request.path.contains('%');
   if (escaped) percent_decode(request.path, decoded_path_);
-  return set_text(environ, keys_.request_method, request.method) &&
-         set_text(environ, keys_.path_info, escaped ? decoded_path_ : request.path) &&
-         set_text(environ, keys_.query_string, request.query) &&
-         set_text(environ, keys_.raw_uri, request.target) &&
-         PyDict_SetItem(environ, keys_.server_protocol.get(),
-                        (request.version_minor == 0 ? http_1_0_ : http_1_1_).get()) == 0;
-}
-
-bool WsgiEnviron::add_endpoints(PyObject* environ, const http::Request& request) const {
-  const http::Endpoints& ends = *request.endpoints;
-  std::string_view name = ends.local_address;
-  std::string_view port = ends.local_port;
-  if (port.empty()) {
-    // A unix socket has neither, and PEP 3333 requires both: what the client called us is the best
-    // left.
-    std::tie(name, port) = split_host(header_value(request, "host"));
-    if (name.empty()) name = "localhost";
-    if (port.empty()) port = request.scheme == "https" ? "443" : "80";
-  }
-  if (request.scheme != "http" && !set_text(environ, keys_.url_scheme, request.scheme))
-    return false;
-  return set_text(environ, keys_.server_name, name) && set_text(environ, keys_.server_port, port) &&
-         set_text(environ, keys_.remote_addr, ends.remote_address) &&
-         (ends.remote_port.empty() || set_text(environ, keys_.remote_port, ends.remote_port));
-}
-
-bool WsgiEnviron::add_headers(PyObject* environ, const http::Request& request) {
+  const auto [server_name, server_port] = server_of(request);
+  values_.assign({request.method, escaped ? decoded_path_ : request.path, request.query,
+                  request.target, request.version_minor == 0 ? "HTTP/1.0" : "HTTP/1.1",
+                  request.scheme, server_name, server_port, request.endpoints->remote_address});
+  if (!request.endpoints->remote_port.empty()) values_.push_back(request.endpoints->remote_port);
   bool has_body = false;
   for (const http::Header& header : request.headers) {
-    if (equals_ignoring_case(header.name, "content-length") ||
-        equals_ignoring_case(header.name, "transfer-encoding")) {
+    if (is_framing(header.name))
+      has_body = true;
+    else
+      values_.push_back(header.value);
+  }
+  if (!has_body) return;
+  // The body was read whole, so its length is known however it was framed.
+  const auto end =
+      std::to_chars(digits_.data(), digits_.data() + digits_.size(), request.body->size());
+  values_.emplace_back(digits_.data(), static_cast<std::size_t>(end.ptr - digits_.data()));
+}
+
+bool WsgiEnviron::collect_keys(const http::Request& request) {
+  names_.assign({keys_.request_method.get(), keys_.path_info.get(), keys_.query_string.get(),
+                 keys_.raw_uri.get(), keys_.server_protocol.get(), keys_.url_scheme.get(),
+                 keys_.server_name.get(), keys_.server_port.get(), keys_.remote_addr.get()});
+  if (!request.endpoints->remote_port.empty()) names_.push_back(keys_.remote_port.get());
+  bool has_body = false;
+  uncached_keys_.clear();
+  for (const http::Header& header : request.headers) {
+    if (is_framing(header.name)) {
       has_body = true;
       continue;
     }
-    PyObject* key = equals_ignoring_case(header.name, "content-type") ? keys_.content_type.get()
-                                                                      : key_of(header.name);
-    if (key == nullptr || !add_header(environ, key, header.value)) return false;
+    names_.push_back(http::equals_ignoring_case(header.name, "content-type")
+                         ? keys_.content_type.get()
+                         : key_of(header.name));
+    if (names_.back() == nullptr) return false;
   }
-  if (!has_body) return true;
-  // The body was read whole, so its length is known however it was framed.
-  std::array<char, 24> digits{};
-  const auto end =
-      std::to_chars(digits.data(), digits.data() + digits.size(), request.body->size());
-  return set_text(
-      environ, keys_.content_length,
-      std::string_view(digits.data(), static_cast<std::size_t>(end.ptr - digits.data())));
+  if (has_body) names_.push_back(keys_.content_length.get());
+  return true;
 }
 
-bool WsgiEnviron::add_header(PyObject* environ, PyObject* key, std::string_view value) {
-  const PyRef text = latin1(value);
-  if (!text) return false;
+PyRef WsgiEnviron::build_anew(const http::Request& request) {
+  if (!collect_keys(request)) return {};
+  PyRef environ = PyRef::steal(PyDict_Copy(base_.get()));
+  if (!environ) return {};
+  bool is_repeated = false;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    const PyRef text = latin1(values_[i]);
+    if (!text || !add(environ.get(), names_[i], text.get(), is_repeated)) return {};
+  }
+  if (!is_repeated && uncached_keys_.empty())
+    templates_.learn(request, environ.get(), names_, values_);
+  return environ;
+}
+
+bool WsgiEnviron::add(PyObject* environ, PyObject* key, PyObject* text, bool& is_repeated) const {
   const Py_ssize_t before = PyDict_Size(environ);
-  PyObject* present = PyDict_SetDefault(environ, key, text.get());
+  PyObject* present = PyDict_SetDefault(environ, key, text);
   if (present == nullptr) return false;
   if (PyDict_Size(environ) > before) return true;
   // A repeated header (RFC 9110, 5.3; for Cookie, RFC 6265, 4.2.1).
+  is_repeated = true;
   const char* separator = PyUnicode_CompareWithASCIIString(key, "HTTP_COOKIE") == 0 ? "; " : ",";
-  const PyRef joined = PyRef::steal(PyUnicode_FromFormat("%U%s%U", present, separator, text.get()));
+  const PyRef joined = PyRef::steal(PyUnicode_FromFormat("%U%s%U", present, separator, text));
   return joined && PyDict_SetItem(environ, key, joined.get()) == 0;
 }
 
@@ -193,10 +196,8 @@ PyObject* WsgiEnviron::key_of(std::string_view name) {
     key += c == '-' ? '_' : (c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c);
   PyObject* text = PyUnicode_DecodeLatin1(key.data(), static_cast<Py_ssize_t>(key.size()), nullptr);
   if (text == nullptr) return nullptr;
-  if (header_keys_.size() >= maximum_cached_names) {
-    uncached_key_ = PyRef::steal(text);
-    return text;
-  }
+  if (header_keys_.size() >= maximum_cached_names)
+    return uncached_keys_.emplace_back(PyRef::steal(text)).get();
   PyUnicode_InternInPlace(&text);
   return header_keys_.emplace(std::string(name), PyRef::steal(text)).first->second.get();
 }

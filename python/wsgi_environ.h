@@ -1,11 +1,14 @@
 // The environ dict of a request (PEP 3333). One thread, with the GIL.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "daemon/http/application.h"
+#include "python/environ_templates.h"
 #include "python/py_ref.h"
 
 namespace green::python {
@@ -36,22 +39,26 @@ class WsgiEnviron {
     }
   };
 
-  bool add_request_line(PyObject* environ, const http::Request& request);
-  bool add_endpoints(PyObject* environ, const http::Request& request) const;
-  bool add_headers(PyObject* environ, const http::Request& request);
-  bool add_header(PyObject* environ, PyObject* key, std::string_view value);
+  void collect_values(const http::Request& request);
+  /// False with a Python exception set, as below.
+  bool collect_keys(const http::Request& request);
+  PyRef build_anew(const http::Request& request);
+  bool add(PyObject* environ, PyObject* key, PyObject* text, bool& is_repeated) const;
   /// The environ key of a header as received ("X-Thing" → HTTP_X_THING), borrowed; null on an
   /// error.
   PyObject* key_of(std::string_view name);
 
   Keys keys_;
   PyRef base_;
-  PyRef http_1_0_;
-  PyRef http_1_1_;
   /// By name as received. Bounded: names from outside must not fill memory.
   std::unordered_map<std::string, PyRef, TextHash, std::equal_to<>> header_keys_;
-  PyRef uncached_key_;  ///< keeps the key of a name past the bound alive while it is used
+  EnvironTemplates templates_;
+  // Of the request under way:
+  std::vector<std::string_view> values_;
+  std::vector<PyObject*> names_;      ///< the keys of values_, borrowed
+  std::vector<PyRef> uncached_keys_;  ///< of names past the bound
   std::string decoded_path_;
+  std::array<char, 24> digits_{};
 };
 
 }  // namespace green::python

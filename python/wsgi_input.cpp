@@ -162,11 +162,13 @@ PyTypeObject* input_type() {
 
 }  // namespace
 
-PyRef WsgiInput::create(const http::Body& body) {
-  PyTypeObject* type = input_type();
-  if (type == nullptr) return {};
-  PyRef object = PyRef::steal(type->tp_alloc(type, 0));
-  if (!object) return {};
+PyRef WsgiInput::create(const http::Body& body, PyRef spare) {
+  PyRef object = std::move(spare);
+  if (!object) {
+    PyTypeObject* type = input_type();
+    if (type != nullptr) object = PyRef::steal(type->tp_alloc(type, 0));
+    if (!object) return {};
+  }
   as_input(object.get())->body = &body;
   as_input(object.get())->offset = 0;
   return object;

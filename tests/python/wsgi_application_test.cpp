@@ -28,10 +28,8 @@ class Site {
     EXPECT_EQ(exchange.finishes + exchange.aborts, 1) << "answered other than once";
   }
   void call_quietly(RecordedExchange& exchange) {
-    LastTraceback last;
-    WsgiApplication application(PyRef::borrow(names_["app"].ptr()), {.processes = true}, last);
-    application.call(exchange);
-    traceback = last.take();
+    application_.call(exchange);
+    traceback = last_.take();
   }
   void run(const char* function) { names_[function](); }
   std::string log() { return py::str(names_["log"]).cast<std::string>(); }
@@ -41,6 +39,8 @@ class Site {
 
  private:
   py::dict names_;
+  LastTraceback last_;
+  WsgiApplication application_{PyRef::borrow(names_["app"].ptr()), {.processes = true}, last_};
 };
 
 /// Calls the site once; the reply must be a failure that the log explains by `matcher`.
@@ -403,6 +403,36 @@ def late():
   EXPECT_EQ(exchange.body, "a");
   site.run("late");
   EXPECT_EQ(site.log(), "['ValueError', 'RuntimeError', 'RuntimeError']");
+}
+
+TEST(WsgiApplication, KeepsWhatAnEarlierRequestWasGivenOutOfALaterOne) {
+  Site site(R"(
+kept = []
+def app(environ, start_response):
+    for old_start, old_write, old_environ in kept[:2]:
+        for late in (lambda: old_write(b'late'), lambda: old_start('500 Late', []),
+                     lambda: old_environ['wsgi.input'].read()):
+            try:
+                late()
+            except (RuntimeError, ValueError) as error:
+                log.append(type(error).__name__)
+    write = start_response('200 OK', [('X-N', str(len(kept)))])
+    if environ['PATH_INFO'] == '/keep':
+        kept.append((start_response, write, environ))
+    return [b'own']
+)");
+  for (int i = 0; i < 6; ++i) {
+    RecordedExchange exchange(i % 2 == 0 ? "/keep" : "/forget");
+    site.call(exchange);
+    EXPECT_EQ(exchange.status, 200);
+    EXPECT_EQ(exchange.body, "own");
+    EXPECT_THAT(exchange.headers, ElementsAre(Pair("X-N", std::to_string((i + 1) / 2))));
+  }
+  // Of none, one, one, and thrice two.
+  std::string expected = "[";
+  for (int i = 0; i < 8; ++i) expected += "'RuntimeError', 'RuntimeError', 'ValueError', ";
+  expected.replace(expected.size() - 2, 2, "]");
+  EXPECT_EQ(site.log(), expected);
 }
 
 TEST(WsgiApplication, LeaksNothing) {

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <random>
+
 #include "tests/python/python_fixture.h"
 #include "tests/python/recorded_exchange.h"
 
@@ -13,9 +15,15 @@ using http::RecordedExchange;
 
 py::dict environ_of(const RecordedExchange& exchange) {
   WsgiEnviron environ({.processes = true, .threads = false});
-  PyRef built = environ.build(exchange.request(), Py_None);
-  EXPECT_TRUE(built);
-  return py::reinterpret_steal<py::dict>(built.release());
+  auto first =
+      py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+  // Whatever is kept from request to request: the same request has the same environ.
+  for (int i = 0; i < 4; ++i) {
+    const auto again =
+        py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+    EXPECT_TRUE(again.equal(first));
+  }
+  return first;
 }
 
 std::string text(const py::dict& environ, const char* key) {
@@ -124,6 +132,49 @@ TEST(WsgiEnviron, SaysWhetherOthersCallTheApplicationMeanwhile) {
       EXPECT_EQ(built["wsgi.multithread"].cast<bool>(), threads);
       EXPECT_EQ(built["wsgi.multiprocess"].cast<bool>(), processes);
     }
+  }
+}
+
+std::string shown(const py::dict& environ) { return py::repr(environ).cast<std::string>(); }
+
+/// A request out of few names and values, so that many are alike.
+void make_any(RecordedExchange& exchange, std::minstd_rand random) {
+  const auto one_of = [&random](std::initializer_list<const char*> list) {
+    return *(list.begin() + random() % list.size());
+  };
+  exchange.set_target(one_of({"/", "/a", "/%20b?c=d", "/?"}));
+  exchange.values.method = one_of({"GET", "POST"});
+  exchange.values.scheme = one_of({"http", "https"});
+  exchange.values.version_minor = static_cast<int>(random() % 2);
+  exchange.endpoints.remote_address = one_of({"192.0.2.7", "192.0.2.8"});
+  exchange.endpoints.remote_port = one_of({"1", "2", ""});
+  exchange.endpoints.local_port = one_of({"8000", ""});
+  for (auto left = random() % 4; left > 0; --left)
+    exchange.add_header(one_of({"Host", "host", "X-A", "X-Ab", "Cookie", "Content-Type",
+                                "Content-Length", "Transfer-Encoding", "Authorization"}),
+                        one_of({"1", "2", "3", "", "a longer value", "caf\xe9"}));
+  if (random() % 2 == 0) {
+    EXPECT_TRUE(exchange.request_body.append("x"));
+  }
+}
+
+TEST(WsgiEnviron, IsTheSameWhateverWasAskedBefore) {
+  WsgiEnviron used({});
+  std::minstd_rand random(1);
+  for (int i = 0; i < 10'000; ++i) {
+    const auto seed = random();
+    RecordedExchange exchange;
+    make_any(exchange, std::minstd_rand(seed % 4 == 0 ? seed : seed % 64 + 1));
+    const auto environ =
+        py::reinterpret_steal<py::dict>(used.build(exchange.request(), Py_None).release());
+    WsgiEnviron fresh({});
+    const auto expected =
+        py::reinterpret_steal<py::dict>(fresh.build(exchange.request(), Py_None).release());
+    // wsgi.errors and wsgi.early_hints are of each WsgiEnviron.
+    for (const char* own : {"wsgi.errors", "wsgi.early_hints"})
+      ASSERT_EQ(
+          PyDict_DelItemString(environ.ptr(), own) + PyDict_DelItemString(expected.ptr(), own), 0);
+    ASSERT_TRUE(environ.equal(expected)) << shown(environ) << "\nexpected\n" << shown(expected);
   }
 }
 

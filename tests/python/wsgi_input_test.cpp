@@ -16,7 +16,7 @@ class WsgiInputTest : public ::testing::TestWithParam<std::size_t> {
 
   py::object input_of(std::string_view data) {
     EXPECT_TRUE(body_.append(data));
-    return py::reinterpret_steal<py::object>(WsgiInput::create(body_).release());
+    return py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
   }
 
   http::Limits limits_;
@@ -38,9 +38,9 @@ TEST_P(WsgiInputTest, ReadsInPiecesAndThenNothing) {
 
 TEST_P(WsgiInputTest, TakesNoneNegativeAndHugeSizesForAll) {
   EXPECT_EQ(text(input_of("abcdef").attr("read")(py::none())), "abcdef");
-  py::object again = py::reinterpret_steal<py::object>(WsgiInput::create(body_).release());
+  py::object again = py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
   EXPECT_EQ(text(again.attr("read")(-1)), "abcdef");
-  again = py::reinterpret_steal<py::object>(WsgiInput::create(body_).release());
+  again = py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
   EXPECT_EQ(text(again.attr("read")(py::int_(10).attr("__pow__")(30))), "abcdef");
 }
 
@@ -57,7 +57,7 @@ TEST_P(WsgiInputTest, ReadsLinesWithTheirEnds) {
 
 TEST_P(WsgiInputTest, IteratesAndListsLines) {
   EXPECT_EQ(py::list(input_of("a\nb\nc")).size(), 3U);
-  py::object again = py::reinterpret_steal<py::object>(WsgiInput::create(body_).release());
+  py::object again = py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
   EXPECT_EQ(py::len(again.attr("readlines")(3)), 2U);
   EXPECT_EQ(py::len(again.attr("readlines")()), 1U);
   EXPECT_EQ(py::len(again.attr("readlines")()), 0U);
@@ -88,7 +88,7 @@ TEST_P(WsgiInputTest, IsClosedOnceTheRequestIsOver) {
 TEST(WsgiInput, CantBeMadeByPython) {
   http::Limits limits;
   http::Body body(limits);
-  const auto input = py::reinterpret_steal<py::object>(WsgiInput::create(body).release());
+  const auto input = py::reinterpret_steal<py::object>(WsgiInput::create(body, {}).release());
   EXPECT_THROW(py::type::of(input)(), py::error_already_set);
 }
 
