@@ -36,6 +36,10 @@ constexpr std::chrono::microseconds prompt_latest = seconds(1);
 constexpr std::uint64_t closing_steps = 32;
 constexpr std::uint64_t shortest_step_usec = 20'000;
 
+/// How long a server with more connections than others leaves new ones to them.
+constexpr auto rest = milliseconds(1);
+constexpr int longest_rest = 5;
+
 class ServerImpl;
 
 struct Listener final : EventHandler {
@@ -79,6 +83,7 @@ class ServerImpl final : public Server, Deferred {
   void run_deferred() override;
   void retire(Connection& connection);
   bool accept_one(Listener& listener);
+  void take_rest(int left);
   void handle_accept_error(Listener& listener, int error);
   Result<void> serve(Fd socket, const sockaddr_storage& peer, socklen_t peer_length);
   Result<void> watch(Listener& listener);
@@ -99,6 +104,7 @@ class ServerImpl final : public Server, Deferred {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<std::unique_ptr<Connection>> retired_;
   Reactor::TimerId look_timer_ = 0;
+  Reactor::TimerId rest_timer_ = 0;
   std::uint64_t accepting_since_usec_ = 0;
   std::uint64_t last_shortage_usec_ = 0;
   std::uint64_t last_full_usec_ = 0;
@@ -140,6 +146,7 @@ Result<void> ServerImpl::watch(Listener& listener) {
 }
 
 void ServerImpl::unwatch_all() {
+  if (rest_timer_ != 0) context_.reactor.cancel(std::exchange(rest_timer_, 0));
   for (auto& listener : listeners_) {
     if (!listener->is_watched) continue;
     context_.reactor.remove(listener->socket.get(), *listener);
@@ -219,19 +226,40 @@ void ServerImpl::schedule_look() {
 
 void ServerImpl::look() {
   if (acceptance_ == Acceptance::paused && context_.observer.may_accept()) accept_again();
-  if (acceptance_ == Acceptance::accepting) {
+  if (acceptance_ == Acceptance::accepting && rest_timer_ == 0) {
     for (auto& listener : listeners_) accept_some(*listener);
   }
   if (acceptance_ == Acceptance::accepting || acceptance_ == Acceptance::paused) schedule_look();
 }
 
 void ServerImpl::accept_some(Listener& listener) {
-  for (int i = 0; i < context_.limits.accepts_per_turn; ++i) {
+  Share share = Share::alone;
+  for (int i = 0; i < context_.limits.accepts_per_turn && share != Share::large; ++i) {
     if (acceptance_ != Acceptance::accepting) return;
     if (connections_.size() >= context_.limits.connections) return wait_for_room();
     if (!context_.observer.may_accept()) return pause();
-    if (!accept_one(listener)) return;
+    if (!accept_one(listener)) break;
+    share = context_.observer.share();
   }
+  if (share == Share::alone || acceptance_ != Acceptance::accepting) return;
+  // The kernel wakes the one that waits longest on a listener, which is the same one each time it
+  // is idle. So we go to the end of that queue; with more connections than others, after a rest.
+  // What came meanwhile is reported when we are back.
+  unwatch_all();
+  if (share == Share::large) {
+    take_rest(longest_rest);
+  } else {
+    accept_again();
+  }
+}
+
+void ServerImpl::take_rest(int left) {
+  rest_timer_ = context_.reactor.call_after(rest, [this, left] {
+    rest_timer_ = 0;
+    // Others were woken for what waits, and may not have had a processor yet.
+    if (left > 1 && context_.observer.share() == Share::large) return take_rest(left - 1);
+    accept_again();
+  });
 }
 
 bool ServerImpl::accept_one(Listener& listener) {

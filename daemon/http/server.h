@@ -15,12 +15,17 @@
 
 namespace green::http {
 
+/// How many connections a server has beside others that accept from the same listeners.
+enum class Share { alone, fair, large };
+
 /// What the worker wants to know (its scoreboard slot) or decide. Called on the loop thread.
 class ServerObserver {
  public:
   virtual ~ServerObserver() = default;
   /// Asked before each accept4(): a flag in shared memory may have turned since epoll reported.
   virtual bool may_accept() { return true; }
+  /// Asked after each connection accepted.
+  virtual Share share() { return Share::alone; }
   virtual void connection_opened() {}
   virtual void connection_closed() {}
   /// A whole request was read; the application is called now (CLOCK_MONOTONIC in µs, fresh).

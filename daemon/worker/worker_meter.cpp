@@ -7,6 +7,8 @@
 namespace green::worker {
 namespace {
 
+constexpr std::uint64_t long_call_usec = 5'000;
+
 template <typename T>
 void add(std::atomic<T>& counter, T amount) {
   counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
@@ -15,7 +17,10 @@ void add(std::atomic<T>& counter, T amount) {
 }  // namespace
 
 WorkerMeter::WorkerMeter(const Scoreboard& scoreboard, std::uint32_t slot, std::uint64_t generation)
-    : header_(scoreboard.header()), slot_(scoreboard.slot(slot)), generation_(generation) {
+    : scoreboard_(scoreboard),
+      header_(scoreboard.header()),
+      slot_(scoreboard.slot(slot)),
+      generation_(generation) {
   slot_.generation.store(generation, std::memory_order_relaxed);
   slot_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
   set_resting(WorkerActivity::starting);
@@ -26,6 +31,24 @@ bool WorkerMeter::may_accept() {
   if (leaves_connections_) return false;
   return header_.serving_generation.load(std::memory_order_acquire) == generation_ ||
          header_.joining_generation.load(std::memory_order_acquire) == generation_;
+}
+
+http::Share WorkerMeter::share() {
+  const auto now = monotonic_usec();
+  auto fewest = std::numeric_limits<std::uint32_t>::max();
+  for (std::uint32_t i = 0; i < scoreboard_.slot_count(); ++i) {
+    const ScoreboardSlot& slot = scoreboard_.slot(i);
+    if (&slot == &slot_ || slot.generation.load(std::memory_order_relaxed) != generation_) continue;
+    const auto activity = slot.activity.load(std::memory_order_relaxed);
+    if (activity != WorkerActivity::idle && activity != WorkerActivity::busy) continue;
+    // What is long in a call, or stuck, takes none.
+    const auto busy_since = slot.busy_since_usec.load(std::memory_order_relaxed);
+    if (busy_since != 0 && busy_since + long_call_usec < now) continue;
+    fewest = std::min(fewest, slot.connections.load(std::memory_order_relaxed));
+  }
+  if (fewest == std::numeric_limits<std::uint32_t>::max()) return http::Share::alone;
+  const auto ours = slot_.connections.load(std::memory_order_relaxed);
+  return ours > fewest + 1 ? http::Share::large : http::Share::fair;
 }
 
 void WorkerMeter::connection_opened() {

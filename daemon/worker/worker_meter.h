@@ -15,6 +15,8 @@ class WorkerMeter final : public http::ServerObserver {
 
   /// False once only another generation serves, or connections are left to other workers.
   bool may_accept() override;
+  /// Beside the workers of this generation that could take a connection now.
+  http::Share share() override;
   void connection_opened() override;
   void connection_closed() override;
   void call_begins(std::uint64_t now_usec, const http::Request& request) override;
@@ -34,6 +36,7 @@ class WorkerMeter final : public http::ServerObserver {
   void set_resting(WorkerActivity activity);
 
  private:
+  const Scoreboard& scoreboard_;
   ScoreboardHeader& header_;
   ScoreboardSlot& slot_;
   std::uint64_t generation_;

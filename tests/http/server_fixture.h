@@ -26,6 +26,8 @@ struct CountingObserver final : ServerObserver {
   bool allowed = true;
   int opened = 0, closed = 0, calls = 0, in_calls = 0, done = 0;
   bool may_accept() override { return allowed; }
+  Share share_now = Share::alone;
+  Share share() override { return share_now; }
   void connection_opened() override { ++opened; }
   void connection_closed() override { ++closed; }
   void call_begins(std::uint64_t, const Request&) override { ++calls, ++in_calls; }

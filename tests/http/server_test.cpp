@@ -423,5 +423,41 @@ TEST_F(Servers, HoldThousandsOfIdleConnectionsInLittleMemory) {
   EXPECT_TRUE(turn_until([&] { return server->connection_count() == 0; }));
 }
 
+TEST_F(Servers, WithMoreConnectionsThanOthersLeavesNewOnesToThem) {
+  testing::CountingObserver others_observer;
+  auto others = Server::create(*reactor, application, others_observer, fast_limits());
+  Fd listener = make_listener();
+  ASSERT_TRUE(others->add_listener(Fd(dup(listener.get()))));
+  ASSERT_TRUE(server->add_listener(std::move(listener)));
+  ASSERT_TRUE(server->start_accepting());
+  observer.share_now = Share::large;
+  const auto first = dial();
+  ASSERT_TRUE(turn_until([&] { return observer.opened == 1; }));
+  ASSERT_TRUE(others->start_accepting());
+  const auto second = dial();
+  ASSERT_TRUE(turn_until([&] { return others_observer.opened == 1; }));
+  EXPECT_EQ(observer.opened, 1);
+}
+
+TEST_F(Servers, WithMoreConnectionsThanOthersStillTakesWhatNobodyElseDoes) {
+  listen_and_accept();
+  observer.share_now = Share::large;
+  const auto first = dial();
+  const auto second = dial();
+  const auto third = dial();
+  EXPECT_TRUE(turn_until([&] { return observer.opened == 3; }, milliseconds(2000)));
+}
+
+TEST_F(Servers, StopAcceptingWhileTheyRest) {
+  listen_and_accept();
+  observer.share_now = Share::large;
+  const auto first = dial();
+  ASSERT_TRUE(turn_until([&] { return observer.opened == 1; }));
+  server->stop_accepting();
+  const auto end = std::chrono::steady_clock::now() + milliseconds(20);
+  EXPECT_FALSE(turn_until([&] { return observer.opened == 2; }, milliseconds(20)));
+  EXPECT_GE(std::chrono::steady_clock::now(), end);
+}
+
 }  // namespace
 }  // namespace green::http

@@ -1,5 +1,7 @@
 """What greend does about its workers: replace, hold back, scale, time out."""
 
+import collections
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +10,7 @@ import time
 import pytest
 
 from harness import greenctl, is_gone
+from http_client import Connection
 from load import Load
 from waiting import wait_for
 
@@ -184,3 +187,21 @@ def test_status_lines_are_one_line_each(site):
     greend.stop()
     for status in greend.notify.statuses():
         assert re.fullmatch(r"[^\n]{1,200}", status)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_connections_are_spread_evenly(site, at_once):
+    greend = site.start(workers=4)
+    greend.worker_pids(4)
+    served = collections.Counter()
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(contextlib.closing(Connection(greend.address))) for _ in range(64)]
+        for connection in connections:
+            connection.connect()
+            if not at_once:
+                served[connection.ask("GET", "/pid").text] += 1
+        for _ in range(10):
+            for connection in connections:
+                served[connection.ask("GET", "/pid").text] += 1
+    assert len(served) == 4
+    assert max(served.values()) <= 1.5 * sum(served.values()) / 4, served
