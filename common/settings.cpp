@@ -303,6 +303,12 @@ constexpr std::array table{
             .default_text = "drop",
             .choices = "drop|refuse",
             .help = "Header names with an underscore: dropped, or the request refused with 400"},
+    Setting{.name = "script_name",
+            .type = SettingType::string,
+            .member = &Settings::script_name,
+            .default_text = "",
+            .help = "Path the application is served under, such as /shop: its SCRIPT_NAME; other "
+                    "paths are answered with 404; empty: all are the application's"},
 };
 
 }  // namespace

@@ -65,6 +65,7 @@ struct Settings {
   StringList forwarded_allow_ips;  ///< addresses, networks, "unix:", "*"
   std::string proxy_protocol;      ///< "off", "on"
   std::string header_map;          ///< "drop", "refuse"
+  std::string script_name;         ///< "/shop"; empty: the application is served at the root
   bool operator==(const Settings&) const = default;
 };
 

@@ -127,6 +127,15 @@ Result<void> check_probe_host(std::string_view host) {
   return {};
 }
 
+Result<void> check_script_name(std::string_view name) {
+  const bool is_plain = std::ranges::all_of(name, [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7F && c != '%' && c != '?';
+  });
+  if (!name.empty() && (!name.starts_with('/') || name.ends_with('/') || !is_plain))
+    return invalid(R"(must be a path such as "/shop", without a / at its end, spaces or escapes)");
+  return {};
+}
+
 Result<void> check_proxies(const StringList& proxies) {
   for (const std::string& proxy : proxies) {
     if (proxy == "*" || proxy == "unix:") continue;
@@ -180,6 +189,7 @@ Result<void> check_syntax(const Setting& setting, const SettingValue& value) {
   if (setting.name == "probe") return check_probe(std::get<std::string>(value));
   if (setting.name == "probe_status") return check_statuses(std::get<StringList>(value));
   if (setting.name == "probe_host") return check_probe_host(std::get<std::string>(value));
+  if (setting.name == "script_name") return check_script_name(std::get<std::string>(value));
   if (setting.name == "env") return check_environment(std::get<StringMap>(value));
   if (setting.name == "forwarded_allow_ips") return check_proxies(std::get<StringList>(value));
   if (setting.name == "bind") {

@@ -12,6 +12,7 @@
 
 #include "common/fd.h"
 #include "common/result.h"
+#include "daemon/http/application.h"
 
 namespace green::python {
 
@@ -30,8 +31,9 @@ struct ReplyNews {
 
   std::vector<std::pair<int, OwnedHeaders>> interims{};
   std::optional<Head> head{};
-  std::string body{};  ///< parts that were written
-  std::string rest{};  ///< what the reply was finished with
+  std::string body{};                    ///< parts that were written
+  std::string rest{};                    ///< what the reply was finished with
+  std::optional<http::FilePart> file{};  ///< or that
   End end = End::none;
   bool call_returned = false;  ///< the thread is done with the exchange
 };

@@ -22,8 +22,10 @@ namespace py = pybind11;
 
 class CPythonRuntime final : public Runtime {
  public:
-  CPythonRuntime(std::string app, std::set<unsigned long> known_sockets)
-      : app_(std::move(app)), known_sockets_(std::move(known_sockets)) {}
+  CPythonRuntime(const Settings& settings, std::set<unsigned long> known_sockets)
+      : app_(settings.app),
+        script_name_(settings.script_name),
+        known_sockets_(std::move(known_sockets)) {}
   // Without finalize() (an error path, a process about to end) the interpreter stays, and with it
   // whatever we hold of it.
   ~CPythonRuntime() override { static_cast<void>(application_.release()); }
@@ -85,10 +87,10 @@ class CPythonRuntime final : public Runtime {
     try {
       if (threads > 1)
         return std::make_unique<WsgiThreads>(application_.get(), multiprocess, threads,
-                                             last_traceback_);
+                                             last_traceback_, script_name_);
       return std::make_unique<WsgiApplication>(
           PyRef::borrow(application_.get()),
-          Concurrency{.processes = multiprocess, .threads = false}, last_traceback_);
+          Concurrency{.processes = multiprocess, .threads = false}, last_traceback_, script_name_);
     } catch (py::error_already_set& error) {
       error.restore();
       return std::unexpected(LoadFailure{StartFailure::application, take_traceback()});
@@ -110,6 +112,7 @@ class CPythonRuntime final : public Runtime {
 
  private:
   std::string app_;
+  std::string script_name_;
   std::set<unsigned long> known_sockets_;
   PyRef application_;
   LastTraceback last_traceback_;
@@ -121,7 +124,7 @@ std::expected<std::unique_ptr<Runtime>, LoadFailure> Runtime::create(const Setti
   auto known_sockets = open_sockets();
   if (auto started = start_interpreter(settings); !started) return std::unexpected(started.error());
   watch_for_forks();
-  return std::make_unique<CPythonRuntime>(settings.app, std::move(known_sockets));
+  return std::make_unique<CPythonRuntime>(settings, std::move(known_sockets));
 }
 
 }  // namespace green::python

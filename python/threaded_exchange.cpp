@@ -37,7 +37,7 @@ void ThreadedExchange::open(http::Exchange& exchange, std::uint64_t now_usec) {
   client_gone_.store(false, std::memory_order_relaxed);
 }
 
-bool ThreadedExchange::deliver(const ReplyNews& news) {
+bool ThreadedExchange::deliver(ReplyNews& news) {
   if (exchange_ != nullptr) pass_on_parts(news);
   if (exchange_ != nullptr) pass_on_end(news);
   return !news.call_returned;
@@ -67,14 +67,16 @@ void ThreadedExchange::pass_on_parts(const ReplyNews& news) {
     client_gone_.store(true, std::memory_order_relaxed);
 }
 
-void ThreadedExchange::pass_on_end(const ReplyNews& news) {
+void ThreadedExchange::pass_on_end(ReplyNews& news) {
   if (news.end == ReplyNews::End::none) return;
   // It may be gone when this returns.
   http::Exchange& exchange = *std::exchange(exchange_, nullptr);
-  if (news.end == ReplyNews::End::finished)
-    exchange.finish(news.rest);
-  else
+  if (news.end != ReplyNews::End::finished)
     exchange.abort();
+  else if (news.file)
+    exchange.finish_file(std::move(*news.file));
+  else
+    exchange.finish(news.rest);
 }
 
 void ThreadedExchange::begin_call(http::ResponseWriter& checker, std::uint64_t now_usec) {
@@ -133,14 +135,22 @@ Result<void> ThreadedExchange::write(std::string_view data) {
 }
 
 void ThreadedExchange::finish(std::string_view rest) {
+  std::string copy(rest);
+  finish_with([&](ReplyNews& news) { news.rest = std::move(copy); });
+}
+
+void ThreadedExchange::finish_file(http::FilePart part) {
+  finish_with([&](ReplyNews& news) { news.file = std::move(part); });
+}
+
+void ThreadedExchange::finish_with(const std::function<void(ReplyNews&)>& add) {
   if (stage_ != Stage::open) return;
   if (!checker_->started()) return abort();
   stage_ = Stage::finished;
   keep_what_the_log_names();
-  std::string copy(rest);
   queue_.post(*this, [&](ReplyNews& news) {
     if (head_) news.head = std::move(head_);
-    news.rest = std::move(copy);
+    add(news);
     news.end = ReplyNews::End::finished;
   });
 }

@@ -23,7 +23,7 @@ class ThreadedExchange final : public http::Exchange {
   /// For the next call, of the connection's `exchange`.
   void open(http::Exchange& exchange, std::uint64_t now_usec);
   /// Passes on what is new. False once the call is over: this may be used for another.
-  bool deliver(const ReplyNews& news);
+  bool deliver(ReplyNews& news);
   /// CLOCK_MONOTONIC at begin_call(); 0: no call runs. Any thread.
   std::uint64_t running_since_usec() const {
     return running_since_usec_.load(std::memory_order_relaxed);
@@ -48,6 +48,7 @@ class ThreadedExchange final : public http::Exchange {
   Result<void> write(std::string_view data) override;
   void finish(std::string_view rest) override;
   using Exchange::finish;
+  void finish_file(http::FilePart part) override;
   void abort() override;
   /// Not the application's to ask for.
   void give_up() override {}
@@ -60,7 +61,8 @@ class ThreadedExchange final : public http::Exchange {
 
   void keep_what_the_log_names();
   void pass_on_parts(const ReplyNews& news);
-  void pass_on_end(const ReplyNews& news);
+  void pass_on_end(ReplyNews& news);
+  void finish_with(const std::function<void(ReplyNews&)>& add);
 
   ReplyQueue& queue_;
   // The loop thread's.

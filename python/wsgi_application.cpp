@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "python/application_fork.h"
 #include "python/early_hints.h"
+#include "python/file_wrapper.h"
 #include "python/start_response.h"
 #include "python/traceback.h"
 #include "python/wsgi_errors.h"
@@ -20,18 +21,29 @@ bool is_list_or_tuple(PyObject* object) {
   return PyList_CheckExact(object) || PyTuple_CheckExact(object);
 }
 
+/// For what is outside of script_name: not the application's.
+void answer_not_found(http::Exchange& exchange) {
+  const http::Request& request = exchange.request();
+  log_info("{} {}: 404, it is not under script_name", request.method,
+           request.path.substr(0, logged_target_size));
+  const http::Header plain_text{"Content-Type", "text/plain; charset=utf-8"};
+  if (!exchange.start(404, "Not Found", {&plain_text, 1})) return exchange.abort();
+  exchange.finish("404 Not Found: this site is served under another path\n");
+}
+
 }  // namespace
 
 WsgiApplication::WsgiApplication(PyRef application, Concurrency concurrency,
-                                 LastTraceback& last_traceback)
+                                 LastTraceback& last_traceback, const std::string& script_name)
     : application_(std::move(application)),
-      environ_(concurrency),
+      environ_(concurrency, script_name),
       last_traceback_(last_traceback),
       close_name_(PyRef::steal(PyUnicode_InternFromString("close"))) {
   if (!close_name_) throw pybind11::error_already_set();
 }
 
 void WsgiApplication::call(http::Exchange& exchange) {
+  if (!environ_.is_mounted(exchange.request())) return answer_not_found(exchange);
   const EarlyHintsScope hints(exchange);
   PyRef input = WsgiInput::create(*exchange.request().body, std::move(spare_input_));
   PyRef start_response = StartResponse::create(exchange, std::move(spare_start_response_));
@@ -44,10 +56,12 @@ void WsgiApplication::call(http::Exchange& exchange) {
   // The application may keep it; the request's body may not outlive finish().
   if (input) WsgiInput::detach(input.get());
   // The reply leaves before close(), where frameworks put work that the client need not wait for.
-  if (outcome == Outcome::answered)
-    exchange.finish(call.rest);
-  else
+  if (outcome != Outcome::answered)
     exchange.abort();
+  else if (call.file)
+    exchange.finish_file(std::move(*call.file));
+  else
+    exchange.finish(call.rest);
   if (call.result) close_result(exchange.request(), call.result.get());
   call.result.reset();
   environ.reset();
@@ -71,7 +85,11 @@ WsgiApplication::Outcome WsgiApplication::call_application(Call& call, PyObject*
 }
 
 WsgiApplication::Outcome WsgiApplication::send_body(Call& call) {
-  const Outcome outcome = is_list_or_tuple(call.result.get()) ? send_items(call) : send_parts(call);
+  Outcome outcome = Outcome::answered;
+  if (is_list_or_tuple(call.result.get()))
+    outcome = send_items(call);
+  else if (call.file = file_part_of(call.result.get()); !call.file)
+    outcome = send_parts(call);
   if (outcome == Outcome::answered && !StartResponse::was_called(call.start_response)) {
     PyErr_SetString(PyExc_RuntimeError,
                     "the application returned without a call of start_response");

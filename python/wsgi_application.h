@@ -2,6 +2,8 @@
 // on the threads of a pool (wsgi_threads.h). With the GIL.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "daemon/http/application.h"
@@ -16,7 +18,8 @@ class WsgiApplication final : public SiteApplication {
  public:
   /// The traceback of a failed call also goes to `last_traceback`, which must outlive this.
   /// Throws pybind11::error_already_set.
-  WsgiApplication(PyRef application, Concurrency concurrency, LastTraceback& last_traceback);
+  WsgiApplication(PyRef application, Concurrency concurrency, LastTraceback& last_traceback,
+                  const std::string& script_name = {});
 
   Result<void> start(http::Reactor&, std::function<void()>) override { return {}; }
   CallsUnderWay under_way() const override { return {}; }
@@ -35,6 +38,7 @@ class WsgiApplication final : public SiteApplication {
     PyObject* start_response;
     PyRef result{};           ///< what the application returned
     std::string_view rest{};  ///< the body's last part, of `result`: sent with the end of the reply
+    std::optional<http::FilePart> file{};  ///< or that
   };
 
   Outcome call_application(Call& call, PyObject* environ);

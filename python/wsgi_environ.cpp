@@ -8,6 +8,7 @@
 #include "daemon/http/ascii.h"
 #include "daemon/http/body.h"
 #include "python/early_hints.h"
+#include "python/file_wrapper.h"
 #include "python/wsgi_errors.h"
 
 namespace green::python {
@@ -89,15 +90,17 @@ std::pair<std::string_view, std::string_view> server_of(const http::Request& req
 
 }  // namespace
 
-WsgiEnviron::WsgiEnviron(Concurrency concurrency)
-    : keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),       interned("QUERY_STRING"),
+WsgiEnviron::WsgiEnviron(Concurrency concurrency, const std::string& script_name)
+    : script_name_(script_name),
+      keys_{interned("REQUEST_METHOD"), interned("PATH_INFO"),       interned("QUERY_STRING"),
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
             interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
             interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input"),
             interned("wsgi.url_scheme")} {
   py::dict base;
   base["wsgi.input"] = py::none();  // room for it, in every copy
-  base["SCRIPT_NAME"] = "";
+  // As a path of a request would be: its bytes, as latin-1.
+  base["SCRIPT_NAME"] = taken(latin1(script_name_));
   base["SERVER_SOFTWARE"] = "green/" + std::string(version);
   base["wsgi.version"] = py::make_tuple(1, 0);
   base["wsgi.errors"] = taken(make_wsgi_errors());
@@ -106,7 +109,7 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency)
   base["wsgi.multiprocess"] = concurrency.processes;
   base["wsgi.run_once"] = false;
   base["wsgi.input_terminated"] = true;
-  base["wsgi.file_wrapper"] = py::module_::import("wsgiref.util").attr("FileWrapper");
+  base["wsgi.file_wrapper"] = taken(file_wrapper_type());
   base_ = PyRef::steal(base.release().ptr());
 }
 
@@ -118,14 +121,26 @@ PyRef WsgiEnviron::build(const http::Request& request, PyObject* input) {
   return environ;
 }
 
+std::optional<std::string_view> WsgiEnviron::path_info(const http::Request& request) {
+  std::string_view path = request.path;
+  if (path.contains('%')) {
+    percent_decode(path, decoded_path_);
+    path = decoded_path_;
+  }
+  if (script_name_.empty() || path == "*") return path;
+  if (!path.starts_with(script_name_)) return std::nullopt;
+  path.remove_prefix(script_name_.size());
+  if (!path.empty() && path.front() != '/') return std::nullopt;
+  return path;
+}
+
 /// In the order of collect_keys().
 void WsgiEnviron::collect_values(const http::Request& request) {
-  const bool escaped = request.path.contains('%');
-  if (escaped) percent_decode(request.path, decoded_path_);
   const auto [server_name, server_port] = server_of(request);
-  values_.assign({request.method, escaped ? decoded_path_ : request.path, request.query,
-                  request.target, request.version_minor == 0 ? "HTTP/1.0" : "HTTP/1.1",
-                  request.scheme, server_name, server_port, request.endpoints->remote_address});
+  const std::string_view path = path_info(request).value_or(request.path);
+  values_.assign({request.method, path, request.query, request.target,
+                  request.version_minor == 0 ? "HTTP/1.0" : "HTTP/1.1", request.scheme, server_name,
+                  server_port, request.endpoints->remote_address});
   if (!request.endpoints->remote_port.empty()) values_.push_back(request.endpoints->remote_port);
   bool has_body = false;
   for (const http::Header& header : request.headers) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,7 +23,13 @@ struct Concurrency {
 class WsgiEnviron {
  public:
   /// Makes what is the same for every request. Throws pybind11::error_already_set.
-  explicit WsgiEnviron(Concurrency concurrency);
+  /// `script_name`: "/shop", or empty.
+  explicit WsgiEnviron(Concurrency concurrency, const std::string& script_name = {});
+
+  /// Whether the request's path is within script_name.
+  bool is_mounted(const http::Request& request) {
+    return script_name_.empty() || path_info(request).has_value();
+  }
 
   /// A new dict, or empty with a Python exception set. `input` becomes wsgi.input.
   PyRef build(const http::Request& request, PyObject* input);
@@ -39,6 +46,8 @@ class WsgiEnviron {
     }
   };
 
+  /// The decoded path without script_name; nullopt where it does not begin with that.
+  std::optional<std::string_view> path_info(const http::Request& request);
   void collect_values(const http::Request& request);
   /// False with a Python exception set, as below.
   bool collect_keys(const http::Request& request);
@@ -48,6 +57,7 @@ class WsgiEnviron {
   /// error.
   PyObject* key_of(std::string_view name);
 
+  const std::string script_name_;
   Keys keys_;
   PyRef base_;
   /// By name as received. Bounded: names from outside must not fill memory.

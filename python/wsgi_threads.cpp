@@ -18,12 +18,12 @@ namespace py = pybind11;
 }  // namespace
 
 WsgiThreads::WsgiThreads(PyObject* application, bool multiprocess, std::size_t threads,
-                         LastTraceback& last_traceback) {
+                         LastTraceback& last_traceback, const std::string& script_name) {
   for (std::size_t i = 0; i < threads; ++i) {
     threads_.push_back(std::make_unique<Thread>());
     threads_.back()->application = std::make_unique<WsgiApplication>(
         PyRef::borrow(application), Concurrency{.processes = multiprocess, .threads = true},
-        last_traceback);
+        last_traceback, script_name);
   }
 }
 
@@ -141,7 +141,7 @@ std::vector<std::string> WsgiThreads::give_up_calls(std::uint64_t begun_by_usec,
 
 void WsgiThreads::on_events(std::uint32_t) {
   replies_.take(news_);
-  for (const auto& [exchange, news] : news_)
+  for (auto& [exchange, news] : news_)
     if (!exchange->deliver(news)) free_.push_back(exchange);
   news_.clear();
   on_progress_();

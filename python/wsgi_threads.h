@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "daemon/http/reactor.h"
@@ -24,7 +25,7 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
  public:
   /// With the GIL. Throws pybind11::error_already_set. `last_traceback` outlives this.
   WsgiThreads(PyObject* application, bool multiprocess, std::size_t threads,
-              LastTraceback& last_traceback);
+              LastTraceback& last_traceback, const std::string& script_name);
   /// With the GIL. Waits for the calls that run; those that wait for a thread are not answered.
   ~WsgiThreads() override;
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/fd.h"
 #include "common/result.h"
 
 namespace green::http {
@@ -43,6 +44,13 @@ struct Request {
   Body* body = nullptr;  ///< never null
 };
 
+/// Bytes of a regular file, which nobody else reads or closes by this descriptor.
+struct FilePart {
+  Fd file;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
 /// One request and its reply. The connection owns it; an application answers it by start(),
 /// write()*, finish(), or gives up by abort(). Writing never blocks: what the socket does not take
 /// is kept (in memory, then in a temporary file), so a slow client holds no application. It lives
@@ -71,6 +79,9 @@ class Exchange {
   /// knows it now and adds Content-Length. Less than the declared length cuts the connection.
   virtual void finish(std::string_view rest) = 0;
   void finish() { finish({}); }
+  /// The same with a part of a file, which goes from there to the client as it takes it. Where the
+  /// file turns out to be shorter, the connection is cut.
+  virtual void finish_file(FilePart part) = 0;
   /// The application failed: 500 if nothing was sent yet, else the connection is cut.
   virtual void abort() = 0;
   /// The application has had its time. 504 if nothing was sent yet, else the connection is cut; to

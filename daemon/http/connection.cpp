@@ -240,7 +240,16 @@ void Connection::refuse(const Rejection& rejection) {
 Result<void> Connection::send(const Frame& frame) {
   if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
   withdraw_call();
-  switch (exchange_->output().send(socket_.get(), frame)) {
+  return after_sending(exchange_->output().send(socket_.get(), frame));
+}
+
+Result<void> Connection::send_file(const Frame& frame, FilePart part) {
+  if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
+  return after_sending(exchange_->output().send_file(socket_.get(), frame, std::move(part)));
+}
+
+Result<void> Connection::after_sending(OutputQueue::Status status) {
+  switch (status) {
     case OutputQueue::Status::empty:
       return {};
     case OutputQueue::Status::pending:
@@ -302,6 +311,8 @@ void Connection::on_writable() {
       return lose_client(exchange_->output().errno_value());
     case OutputQueue::Status::pending:
       if (exchange_->output().sent() != sent_before) start_timeout(context_.write_timeouts);
+      // Edge-triggered: asked for again, what is still writable is reported anew.
+      if (exchange_->output().wants_turn()) watch(read_events | EPOLLOUT);
       return;
     case OutputQueue::Status::empty:
       break;
@@ -317,14 +328,17 @@ void Connection::on_writable() {
 
 void Connection::watch_writable(bool wanted) {
   if (wanted == watches_writable_ || !socket_) return;
-  const std::uint32_t events = wanted ? read_events | EPOLLOUT : read_events;
-  if (auto changed = context_.reactor.modify(socket_.get(), events, *this); !changed) {
+  if (watch(wanted ? read_events | EPOLLOUT : read_events)) watches_writable_ = wanted;
+}
+
+bool Connection::watch(std::uint32_t events) {
+  auto changed = context_.reactor.modify(socket_.get(), events, *this);
+  if (!changed) {
     context_.reactor.fail(std::move(changed.error())
                               .context("a connection's descriptor is unusable (was it closed by "
                                        "the application?)"));
-    return;
   }
-  watches_writable_ = wanted;
+  return changed.has_value();
 }
 
 void Connection::on_timeout() {

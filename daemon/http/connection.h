@@ -46,6 +46,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   void on_timeout() override;
   void run_deferred() override;
   Result<void> send(const Frame& frame) override;
+  Result<void> send_file(const Frame& frame, FilePart part) override;
   void reply_finished(bool is_whole) override;
   void give_up(bool nothing_sent) override;
   bool may_keep_alive() const override;
@@ -65,6 +66,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   void go_idle();
   void on_writable();
   void watch_writable(bool wanted);
+  bool watch(std::uint32_t events);
+  Result<void> after_sending(OutputQueue::Status status);
   void start_timeout(TimeoutList& list);
   void linger();
   void lose_client(int errno_value);

@@ -69,11 +69,7 @@ Result<void> HttpExchange::write(std::string_view data) {
   return {};
 }
 
-void HttpExchange::finish(std::string_view rest) {
-  if (stage_ != Stage::open) return;
-  if (!writer_.started()) return abort();
-  prepare_head();
-  const Frame frame = writer_.next(rest, true);
+void HttpExchange::note_length() {
   if (writer_.overflowed()) {
     log_warning("{} {}: the reply's body is longer than its Content-Length: cut there",
                 request_.method, request_.path);
@@ -83,10 +79,31 @@ void HttpExchange::finish(std::string_view rest) {
     log_warning("{} {}: the reply's body is shorter than its Content-Length: connection closed",
                 request_.method, request_.path);
   }
+}
+
+void HttpExchange::end(Result<void> sent) {
   // A client that is gone is known to the sink.
-  if (frame.size() > 0 && !sink_->send(frame)) is_whole_ = false;
+  if (!sent) is_whole_ = false;
   stage_ = Stage::finished;
   sink_->reply_finished(is_whole_);
+}
+
+void HttpExchange::finish(std::string_view rest) {
+  if (stage_ != Stage::open) return;
+  if (!writer_.started()) return abort();
+  prepare_head();
+  const Frame frame = writer_.next(rest, true);
+  note_length();
+  end(frame.size() > 0 ? sink_->send(frame) : Result<void>{});
+}
+
+void HttpExchange::finish_file(FilePart part) {
+  if (stage_ != Stage::open) return;
+  if (!writer_.started()) return abort();
+  prepare_head();
+  const Frame frame = writer_.next_elsewhere(part.length);
+  note_length();
+  end(sink_->send_file(frame, std::move(part)));
 }
 
 void HttpExchange::abort() {

@@ -19,6 +19,8 @@ class ReplySink {
  public:
   /// ErrorCode::unavailable: the client is gone.
   virtual Result<void> send(const Frame& frame) = 0;
+  /// The same with a file's part between `before` and `after`: the reply's end.
+  virtual Result<void> send_file(const Frame& frame, FilePart part) = 0;
   /// Nothing more will be sent; `is_whole` false: the client must notice that the reply is not.
   /// May end the exchange.
   virtual void reply_finished(bool is_whole) = 0;
@@ -42,6 +44,7 @@ class HttpExchange final : public Exchange {
   Result<void> write(std::string_view data) override;
   void finish(std::string_view rest) override;
   using Exchange::finish;
+  void finish_file(FilePart part) override;
   void abort() override;
   void give_up() override;
   bool head_sent() const override { return writer_.head_made(); }
@@ -68,6 +71,8 @@ class HttpExchange final : public Exchange {
   enum class Stage { reading, open, finished };
 
   void prepare_head();
+  void note_length();
+  void end(Result<void> sent);
 
   const Limits& limits_;
   ReplySink* sink_ = nullptr;

@@ -1,5 +1,9 @@
 #include "daemon/http/in_process_exchange.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "daemon/http/date_line.h"
 #include "daemon/http/response_writer.h"
 
@@ -61,6 +65,14 @@ void InProcessExchange::finish(std::string_view rest) {
   if (is_done()) return;
   if (!write(rest)) return abort();
   finished_ = true;
+}
+
+void InProcessExchange::finish_file(FilePart part) {
+  std::string text(static_cast<std::size_t>(std::min<std::uint64_t>(part.length, kept_body)), '\0');
+  const auto count =
+      pread(part.file.get(), text.data(), text.size(), static_cast<off_t>(part.offset));
+  if (count < 0) return abort();
+  finish(std::string_view(text).substr(0, static_cast<std::size_t>(count)));
 }
 
 void InProcessExchange::abort() {

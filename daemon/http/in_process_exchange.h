@@ -24,6 +24,7 @@ class InProcessExchange final : public Exchange {
   Result<void> write(std::string_view data) override;
   void finish(std::string_view rest) override;
   using Exchange::finish;
+  void finish_file(FilePart part) override;
   void abort() override;
   /// There is no client to answer; who asked has a time limit of its own.
   void give_up() override {}

@@ -1,8 +1,11 @@
 #include "daemon/http/output_queue.h"
 
+#include <signal.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -12,8 +15,32 @@ namespace green::http {
 namespace {
 
 constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+/// Of a file, before other connections have their turn.
+constexpr std::uint64_t most_at_once = 4 << 20;
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+/// sendfile() without SIGPIPE, whose disposition is the application's. The kernel raises it in the
+/// calling thread, so it is taken back here, unless another one was pending before.
+ssize_t send_from_file(int socket, int file, off_t offset, std::size_t length) {
+  sigset_t pipe_signal;
+  sigset_t pending;
+  sigset_t mask;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  sigpending(&pending);
+  pthread_sigmask(SIG_BLOCK, &pipe_signal, &mask);
+  const ssize_t count = ::sendfile(socket, file, &offset, length);
+  const int error = errno;
+  if (count < 0 && error == EPIPE && sigismember(&pending, SIGPIPE) == 0) {
+    const timespec at_once{};
+    while (sigtimedwait(&pipe_signal, nullptr, &at_once) < 0 && errno == EINTR) {
+    }
+  }
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  errno = error;
+  return count;
+}
 
 ssize_t send_frame(int socket, const Frame& frame) {
   if (frame.data.empty() && frame.after.empty()) {
@@ -53,6 +80,25 @@ OutputQueue::Status OutputQueue::send(int socket, const Frame& frame) {
   return empty() ? Status::empty : Status::pending;
 }
 
+OutputQueue::Status OutputQueue::send_file(int socket, const Frame& frame, FilePart part) {
+  // A head that the file follows at once does not leave in a packet of its own.
+  if (empty() && part.length > 0) {
+    const auto count =
+        ::send(socket, frame.before.data(), frame.before.size(), send_flags | MSG_MORE);
+    if (count < 0 && !would_block(errno) && errno != EINTR) return broken(errno);
+    const auto taken = count < 0 ? std::size_t{0} : static_cast<std::size_t>(count);
+    sent_ += taken;
+    const auto rest = frame.before.substr(taken);
+    if (!rest.empty() && keep(rest) == Status::broken) return Status::broken;
+  } else if (!frame.before.empty() &&
+             send(socket, {.before = frame.before, .data = {}, .after = {}}) == Status::broken) {
+    return Status::broken;
+  }
+  if (part.length > 0) source_ = std::move(part);
+  tail_ = frame.after;
+  return flush(socket);
+}
+
 OutputQueue::Status OutputQueue::keep(std::string_view data) {
   if (!file_) {
     const auto kept = memory_.size() - memory_offset_;
@@ -77,8 +123,12 @@ OutputQueue::Status OutputQueue::keep(std::string_view data) {
 }
 
 OutputQueue::Status OutputQueue::flush(int socket) {
-  if (const auto status = flush_memory(socket); status != Status::empty) return status;
-  return flush_file(socket);
+  wants_turn_ = false;
+  for (const auto part : {&OutputQueue::flush_memory, &OutputQueue::flush_file,
+                          &OutputQueue::flush_source, &OutputQueue::flush_tail}) {
+    if (const auto status = (this->*part)(socket); status != Status::empty) return status;
+  }
+  return Status::empty;
 }
 
 OutputQueue::Status OutputQueue::flush_memory(int socket) {
@@ -98,7 +148,6 @@ OutputQueue::Status OutputQueue::flush_memory(int socket) {
 }
 
 OutputQueue::Status OutputQueue::flush_file(int socket) {
-  // Not sendfile(): it raises SIGPIPE, whose disposition is the application's.
   std::array<char, 64 << 10> piece;
   while (file_ && file_offset_ < file_->size()) {
     const auto length = file_->read(file_offset_, piece);
@@ -120,6 +169,48 @@ OutputQueue::Status OutputQueue::flush_file(int socket) {
   return Status::empty;
 }
 
+OutputQueue::Status OutputQueue::flush_source(int socket) {
+  std::uint64_t at_once = most_at_once;
+  while (source_ && source_->length > 0) {
+    if (at_once == 0) {
+      wants_turn_ = true;
+      return Status::pending;
+    }
+    const auto count =
+        send_from_file(socket, source_->file.get(), static_cast<off_t>(source_->offset),
+                       static_cast<std::size_t>(std::min(source_->length, at_once)));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return would_block(errno) ? Status::pending : broken(errno);
+    }
+    if (count == 0) {
+      log_warning("a file that is being sent became {} bytes shorter: connection closed",
+                  source_->length);
+      return broken(EIO);
+    }
+    const auto sent = static_cast<std::uint64_t>(count);
+    source_->offset += sent;
+    source_->length -= sent;
+    at_once -= sent;
+    sent_ += sent;
+  }
+  source_.reset();
+  return Status::empty;
+}
+
+OutputQueue::Status OutputQueue::flush_tail(int socket) {
+  while (!tail_.empty()) {
+    const auto count = ::send(socket, tail_.data(), tail_.size(), send_flags);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return would_block(errno) ? Status::pending : broken(errno);
+    }
+    tail_.erase(0, static_cast<std::size_t>(count));
+    sent_ += static_cast<std::uint64_t>(count);
+  }
+  return Status::empty;
+}
+
 OutputQueue::Status OutputQueue::broken(int errno_value) {
   clear();
   errno_value_ = errno_value;
@@ -131,6 +222,9 @@ void OutputQueue::clear() {
   memory_offset_ = 0;
   file_.reset();
   file_offset_ = 0;
+  source_.reset();
+  tail_.clear();
+  wants_turn_ = false;
   sent_ = 0;
   errno_value_ = 0;
 }

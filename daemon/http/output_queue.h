@@ -1,4 +1,5 @@
-// What a socket has not taken yet: in memory up to a limit, then in an unlinked temporary file.
+// What a socket has not taken yet: in memory up to a limit, then in an unlinked temporary file; and
+// last the file that a reply ends with.
 // Loop thread.
 #pragma once
 
@@ -6,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "daemon/http/application.h"
 #include "daemon/http/limits.h"
 #include "daemon/http/response_writer.h"
 #include "daemon/http/spool_file.h"
@@ -25,8 +27,13 @@ class OutputQueue {
 
   /// Sends at once what the socket takes, keeps the rest.
   Status send(int socket, const Frame& frame);
+  /// The same with a file's part between `before` and `after`; nothing may be sent behind it.
+  Status send_file(int socket, const Frame& frame, FilePart part);
+  /// Takes a bounded time: see wants_turn().
   Status flush(int socket);
-  bool empty() const { return memory_.empty() && !file_; }
+  bool empty() const { return memory_.empty() && !file_ && !source_ && tail_.empty(); }
+  /// flush() left off though the socket might take more.
+  bool wants_turn() const { return wants_turn_; }
   bool is_spooled() const { return file_.has_value(); }
   int errno_value() const { return errno_value_; }
   /// Bytes given to the kernel so far: progress.
@@ -37,6 +44,8 @@ class OutputQueue {
   Status keep(std::string_view data);
   Status flush_memory(int socket);
   Status flush_file(int socket);
+  Status flush_source(int socket);
+  Status flush_tail(int socket);
   Status broken(int errno_value);
 
   const Limits* limits_;
@@ -44,6 +53,9 @@ class OutputQueue {
   std::size_t memory_offset_ = 0;
   std::optional<SpoolFile> file_;  ///< follows memory_
   std::uint64_t file_offset_ = 0;
+  std::optional<FilePart> source_;  ///< what is left to send; follows file_
+  std::string tail_;                ///< follows source_
+  bool wants_turn_ = false;
   std::uint64_t sent_ = 0;
   int errno_value_ = 0;
 };

@@ -199,29 +199,29 @@ void ResponseWriter::make_head(std::optional<std::uint64_t> whole_length) {
   head_made_ = true;
 }
 
-Frame ResponseWriter::next(std::string_view data, bool is_last) {
+std::uint64_t ResponseWriter::frame(std::uint64_t size, bool is_last) {
   if (head_made_) {
     buffer_.clear();
   } else {
-    make_head(is_last ? std::optional<std::uint64_t>(data.size()) : std::nullopt);
+    make_head(is_last ? std::optional<std::uint64_t>(size) : std::nullopt);
   }
   after_.clear();
   switch (framing_) {
     case Framing::none:
-      data = {};
+      size = 0;
       break;
     case Framing::length: {
       const std::uint64_t room = *declared_ - written_;
-      if (data.size() > room) {
+      if (size > room) {
         overflowed_ = true;
-        data = data.substr(0, static_cast<std::size_t>(room));
+        size = room;
       }
-      if (is_last && data.size() < room) fell_short_ = true;
+      if (is_last && size < room) fell_short_ = true;
       break;
     }
     case Framing::chunked:
-      if (!data.empty()) {
-        append_number(buffer_, data.size(), 16);
+      if (size > 0) {
+        append_number(buffer_, size, 16);
         buffer_.append("\r\n");
         after_.append("\r\n");
       }
@@ -230,13 +230,23 @@ Frame ResponseWriter::next(std::string_view data, bool is_last) {
     case Framing::until_close:
       break;
   }
-  written_ += data.size();
+  written_ += size;
+  return size;
+}
+
+Frame ResponseWriter::next(std::string_view data, bool is_last) {
+  data = data.substr(0, static_cast<std::size_t>(frame(data.size(), is_last)));
   if (data.size() <= copied_part) {
     buffer_.append(data);
     buffer_.append(after_);
     return {.before = buffer_, .data = {}, .after = {}};
   }
   return {.before = buffer_, .data = data, .after = after_};
+}
+
+Frame ResponseWriter::next_elsewhere(std::uint64_t& length) {
+  length = frame(length, true);
+  return {.before = buffer_, .data = {}, .after = after_};
 }
 
 Result<std::string> make_interim(int status, std::span<const Header> headers) {

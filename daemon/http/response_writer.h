@@ -42,6 +42,9 @@ class ResponseWriter {
   /// The next part of the body; with `is_last` the end of it. Precondition: started().
   /// Where the data is more than the declared length, the rest is dropped and overflowed() is set.
   Frame next(std::string_view data, bool is_last);
+  /// The same with `length` bytes from elsewhere as the last part: `length` becomes what of them
+  /// goes between the frame's `before` and `after`.
+  Frame next_elsewhere(std::uint64_t& length);
   bool head_made() const { return head_made_; }
   bool overflowed() const { return overflowed_; }
   /// The last part came, and with it less than was declared.
@@ -53,6 +56,8 @@ class ResponseWriter {
  private:
   enum class Framing { none, length, chunked, until_close };
 
+  /// Makes what goes before and after a part; what of its `size` bytes is the body's.
+  std::uint64_t frame(std::uint64_t size, bool is_last);
   void make_head(std::optional<std::uint64_t> whole_length);
   /// Whether the header goes to the client as it is.
   Result<bool> take_header(const Header& header);

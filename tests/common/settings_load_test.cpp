@@ -264,6 +264,9 @@ TEST_F(LoadSettings, RefusesLimitsThatWouldServeNobody) {
 TEST_F(LoadSettings, ChecksTheProbePath) {
   EXPECT_THAT(failure_of("probe = \"health\""), HasSubstr("must be a path"));
   EXPECT_THAT(failure_of("probe = \"/a b\""), HasSubstr("must be a path"));
+  EXPECT_THAT(failure_of("script_name = \"shop\""), HasSubstr("must be a path such as"));
+  EXPECT_THAT(failure_of("script_name = \"/shop/\""), HasSubstr("without a / at its end"));
+  EXPECT_THAT(failure_of("script_name = \"/\""), HasSubstr("must be a path such as"));
   EXPECT_THAT(failure_of("probe = \"/a\\r\\nX: y\""), HasSubstr("must be a path"));
   EXPECT_THAT(failure_of("probe_status = [\"2xx\", \"2x\"]"),
               HasSubstr("\"2x\": must be a status"));

@@ -2,6 +2,9 @@
 // can learn to play. It checks what it is given. Loop thread.
 #pragma once
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -145,6 +148,8 @@ class ScriptedApplication final : public Application {
           break;
         case 'F':
           return exchange.finish(std::string_view(large).substr(0, 9000));
+        case 'p':
+          return exchange.finish_file(part_of_a_file(one.next));
         case 'f':
           return exchange.finish();
         default:
@@ -153,6 +158,17 @@ class ScriptedApplication final : public Application {
     }
     if (!one.is_started) start(200, {});
     exchange.finish("end");
+  }
+
+  /// Up to 300 KiB, more than a socket holds.
+  static FilePart part_of_a_file(std::size_t number) {
+    static const Fd file = [] {
+      Fd made(open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+      if (!made || ftruncate(made.get(), 300 << 10) != 0) std::abort();
+      return made;
+    }();
+    const std::uint64_t length = number % 2 == 0 ? 300 << 10 : number;
+    return {.file = Fd(fcntl(file.get(), F_DUPFD_CLOEXEC, 0)), .offset = 0, .length = length};
   }
 
   std::vector<Play> pending_;

@@ -1,6 +1,9 @@
 // An Exchange with a request of the test's making, that records the reply.
 #pragma once
 
+#include <unistd.h>
+
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,6 +70,14 @@ class RecordedExchange final : public Exchange {
     ++finishes;
   }
   using Exchange::finish;
+  void finish_file(FilePart part) override {
+    std::string text(static_cast<std::size_t>(part.length), '\0');
+    const auto count =
+        pread(part.file.get(), text.data(), text.size(), static_cast<off_t>(part.offset));
+    text.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
+    file = text;
+    finish(text);
+  }
   void abort() override { ++aborts; }
   void give_up() override { gone = true; }
   bool head_sent() const override { return sent; }
@@ -83,6 +94,7 @@ class RecordedExchange final : public Exchange {
   std::vector<std::pair<int, std::vector<std::pair<std::string, std::string>>>> interims;
   std::vector<std::string> parts;
   std::string body;
+  std::optional<std::string> file;  ///< what finish_file() was given
   int finishes = 0;
   int aborts = 0;
   bool sent = false;

@@ -476,18 +476,5 @@ def app(environ, start_response):
   EXPECT_EQ(exchange.body, "hello\n");
 }
 
-TEST(WsgiApplication, ServesAFileThroughTheFileWrapper) {
-  site_folder().write("data.bin", std::string(100'000, 'x'));
-  Site site(R"(
-def app(environ, start_response):
-    start_response('200 OK', [])
-    return environ['wsgi.file_wrapper'](open(')" +
-            (site_folder().path() / "data.bin").string() + R"(', 'rb'))
-)");
-  RecordedExchange exchange;
-  site.call(exchange);
-  EXPECT_EQ(exchange.body.size(), 100'000U);
-}
-
 }  // namespace
 }  // namespace green::python

@@ -45,6 +45,24 @@ TEST(WsgiEnviron, HoldsTheRequestLine) {
   EXPECT_EQ(text(environ, "SERVER_PROTOCOL"), "HTTP/1.0");
 }
 
+TEST(WsgiEnviron, SplitsThePathAtScriptName) {
+  WsgiEnviron environ({.processes = true, .threads = false}, "/shop/\xc3\xa9");
+  const auto parts_of = [&environ](const char* target) {
+    const RecordedExchange exchange{std::string(target)};
+    if (!environ.is_mounted(exchange.request())) return std::string("(elsewhere)");
+    const auto built =
+        py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+    return text(built, "SCRIPT_NAME") + "|" + text(built, "PATH_INFO");
+  };
+  EXPECT_EQ(parts_of("/shop/%C3%A9/cart?x"), "/shop/\xc3\xa9|/cart");
+  EXPECT_EQ(parts_of("/sho%70/%c3%a9/%2fa"), "/shop/\xc3\xa9|//a");
+  EXPECT_EQ(parts_of("/shop/%C3%A9"), "/shop/\xc3\xa9|");
+  EXPECT_EQ(parts_of("/shop/%C3%A9/"), "/shop/\xc3\xa9|/");
+  EXPECT_EQ(parts_of("*"), "/shop/\xc3\xa9|*");
+  for (const char* target : {"/", "/shop", "/shop/%C3%A9x", "/SHOP/%C3%A9/", "/other"})
+    EXPECT_EQ(parts_of(target), "(elsewhere)") << target;
+}
+
 TEST(WsgiEnviron, HoldsBothEndsOfATcpConnection) {
   const py::dict environ = environ_of(RecordedExchange());
   EXPECT_EQ(text(environ, "SERVER_NAME"), "127.0.0.1");
