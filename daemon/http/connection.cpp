@@ -240,20 +240,27 @@ void Connection::refuse(const Rejection& rejection) {
 Result<void> Connection::send(const Frame& frame) {
   if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
   withdraw_call();
-  return after_sending(exchange_->output().send(socket_.get(), frame));
+  const auto sent_before = exchange_->output().sent();
+  return after_sending(exchange_->output().send(socket_.get(), frame), sent_before);
 }
 
 Result<void> Connection::send_file(const Frame& frame, FilePart part) {
   if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
-  return after_sending(exchange_->output().send_file(socket_.get(), frame, std::move(part)));
+  withdraw_call();
+  const auto sent_before = exchange_->output().sent();
+  return after_sending(exchange_->output().send_file(socket_.get(), frame, std::move(part)),
+                       sent_before);
 }
 
-Result<void> Connection::after_sending(OutputQueue::Status status) {
+Result<void> Connection::after_sending(OutputQueue::Status status, std::uint64_t sent_before) {
   switch (status) {
     case OutputQueue::Status::empty:
+      if (watches_writable_) note_all_taken();
       return {};
     case OutputQueue::Status::pending:
-      if (!watches_writable_) {
+      if (watches_writable_) {
+        note_progress(sent_before);
+      } else {
         watch_writable(true);
         start_timeout(context_.write_timeouts);
       }
@@ -310,20 +317,27 @@ void Connection::on_writable() {
     case OutputQueue::Status::broken:
       return lose_client(exchange_->output().errno_value());
     case OutputQueue::Status::pending:
-      if (exchange_->output().sent() != sent_before) start_timeout(context_.write_timeouts);
-      // Edge-triggered: asked for again, what is still writable is reported anew.
-      if (exchange_->output().wants_turn()) watch(read_events | EPOLLOUT);
-      return;
+      return note_progress(sent_before);
     case OutputQueue::Status::empty:
       break;
   }
-  watch_writable(false);
-  cancel_timeout();
-  if (state_ == ConnectionState::reading_body) start_timeout(context_.body_timeouts);
+  note_all_taken();
   if (state_ != ConnectionState::sending) return;
   reply_sent();
   requests_this_turn_ = 0;
   pump();
+}
+
+void Connection::note_progress(std::uint64_t sent_before) {
+  if (exchange_->output().sent() != sent_before) start_timeout(context_.write_timeouts);
+  // Edge-triggered: asked for again, what is still writable is reported anew.
+  if (exchange_->output().wants_turn()) watch(read_events | EPOLLOUT);
+}
+
+void Connection::note_all_taken() {
+  watch_writable(false);
+  cancel_timeout();
+  if (state_ == ConnectionState::reading_body) start_timeout(context_.body_timeouts);
 }
 
 void Connection::watch_writable(bool wanted) {

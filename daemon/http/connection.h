@@ -67,7 +67,9 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink {
   void on_writable();
   void watch_writable(bool wanted);
   bool watch(std::uint32_t events);
-  Result<void> after_sending(OutputQueue::Status status);
+  Result<void> after_sending(OutputQueue::Status status, std::uint64_t sent_before);
+  void note_progress(std::uint64_t sent_before);
+  void note_all_taken();
   void start_timeout(TimeoutList& list);
   void linger();
   void lose_client(int errno_value);

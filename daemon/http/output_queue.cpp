@@ -1,5 +1,6 @@
 #include "daemon/http/output_queue.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -58,9 +59,18 @@ ssize_t send_frame(int socket, const Frame& frame) {
   return sendmsg(socket, &message, send_flags);
 }
 
+/// Whether the socket takes something again, or never will. Cheaper than a try: that reads a piece
+/// of the spool file first.
+bool has_news(int socket) {
+  pollfd one{.fd = socket, .events = POLLOUT, .revents = 0};
+  return ::poll(&one, 1, 0) > 0;
+}
+
 }  // namespace
 
 OutputQueue::Status OutputQueue::send(int socket, const Frame& frame) {
+  // Within one call of an application nobody else looks: it may write without end.
+  if (!empty() && has_news(socket) && flush(socket) == Status::broken) return Status::broken;
   std::size_t taken = 0;
   if (empty() && frame.size() > 0) {
     const auto count = send_frame(socket, frame);

@@ -25,7 +25,7 @@ class OutputQueue {
   /// `limits` outlives the queue.
   explicit OutputQueue(const Limits& limits) : limits_(&limits) {}
 
-  /// Sends at once what the socket takes, keeps the rest.
+  /// Sends at once what the socket takes, behind what is kept; keeps the rest.
   Status send(int socket, const Frame& frame);
   /// The same with a file's part between `before` and `after`; nothing may be sent behind it.
   Status send_file(int socket, const Frame& frame, FilePart part);

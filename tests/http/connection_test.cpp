@@ -215,6 +215,30 @@ TEST_F(Connections, SpoolsTheReplyToASlowReaderAndHoldsNoApplication) {
   EXPECT_TRUE(ask(client, get).ends_with("quick\n")) << "the connection goes on";
 }
 
+TEST_F(Connections, GivesTheApplicationItsTimeOnceTheReaderHasTakenWhatWasSent) {
+  auto limits = fast_limits();
+  limits.write_stall = milliseconds(50);
+  restart(limits);
+  keep_exchanges();
+  const auto client = connect();
+  send(client, get);
+  turn();
+  ASSERT_EQ(kept.size(), 1U);
+  ASSERT_TRUE(kept[0]->start(200, "OK", {}));
+  ASSERT_TRUE(kept[0]->write(std::string(1 << 20, 'x')));
+  // Without a turn of the loop, as within one call.
+  std::string reply;
+  for (int i = 0; i < 200; ++i) {
+    reply += take(client);
+    ASSERT_TRUE(kept[0]->write("."));
+  }
+  EXPECT_GT(reply.size(), 1U << 20);
+  EXPECT_FALSE(turn_until([&] { return !kept[0]->client_connected(); }, milliseconds(300)));
+  kept[0]->finish("end");
+  EXPECT_TRUE(receive_until(client, "3\r\nend\r\n0\r\n\r\n").ends_with("end\r\n0\r\n\r\n"));
+  EXPECT_TRUE(turn_until([&] { return observer.done == 1; }));
+}
+
 TEST_F(Connections, CutsAReaderThatTakesNothing) {
   auto limits = fast_limits();
   limits.write_stall = milliseconds(50);

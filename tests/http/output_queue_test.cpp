@@ -18,6 +18,9 @@ class OutputQueues : public ::testing::Test {
   OutputQueues() {
     limits.output_memory = 64 << 10;
     limits.spool_directory = "/tmp";
+    connect();
+  }
+  void connect() {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
     socket = Fd(ends[0]);
@@ -136,11 +139,37 @@ TEST_F(OutputQueues, SayThatTheClientIsGoneWhileTheyFlush) {
     EXPECT_EQ(queue.flush(socket.get()), Status::broken);
     EXPECT_EQ(queue.errno_value(), EPIPE);
     EXPECT_TRUE(queue.empty());
-    int ends[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    socket = Fd(ends[0]);
-    client = Fd(ends[1]);
+    connect();
   }
+}
+
+TEST_F(OutputQueues, SayThatTheClientIsGoneWhileTheyKeepMore) {
+  // Whoever writes without end, and never comes to a flush, must learn it.
+  for (const std::size_t size : {1000, 1 << 20}) {
+    fill();
+    ASSERT_EQ(send(numbered(size)), Status::pending);
+    ASSERT_EQ(send("x"), Status::pending);
+    client.reset();
+    EXPECT_EQ(send("x"), Status::broken);
+    EXPECT_EQ(queue.errno_value(), EPIPE);
+    EXPECT_TRUE(queue.empty());
+    connect();
+  }
+}
+
+TEST_F(OutputQueues, SendToAClientThatReadsAgainWhileTheyTakeMore) {
+  fill();
+  const auto text = numbered(1 << 20);
+  ASSERT_EQ(send(text), Status::pending);
+  std::string got;
+  for (int i = 0; i < 100 && !queue.empty(); ++i) {
+    got += take();
+    ASSERT_NE(send("."), Status::broken);
+  }
+  EXPECT_TRUE(queue.empty()) << "without a flush";
+  got += take();
+  got.erase(0, got.find_first_not_of('#'));
+  EXPECT_TRUE(got.starts_with(text + "."));
 }
 
 TEST_F(OutputQueues, AreBrokenWhereTheyCannotSpool) {

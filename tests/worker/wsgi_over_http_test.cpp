@@ -144,6 +144,13 @@ def endless(environ, start):
     def forever():
         while True: yield b'x' * 65536
     return Closing(forever())
+def unread(environ, start):
+    start('200 OK', [])
+    def more_than_the_socket_takes():
+        for _ in range(100): yield b'x' * 65536
+        environ['wsgi.errors'].write('much is written\n')
+        while True: yield b'x' * 65536
+    return Closing(more_than_the_socket_takes())
 )");
   int closed = 0;
   for (const char* path : {"/fine", "/fails", "/exits", "/text", "/silent", "/short", "/long"}) {
@@ -157,6 +164,12 @@ def endless(environ, start):
     FakeManager::say(client, "GET /endless HTTP/1.1\r\nHost: shop\r\n\r\n");
   }
   EXPECT_TRUE(closes_reach(std::to_string(++closed))) << "a client that left";
+  {
+    const Fd client = manager_->connect();
+    FakeManager::say(client, "GET /unread HTTP/1.1\r\nHost: shop\r\n\r\n");
+    EXPECT_TRUE(manager_->log_shows("much is written"));
+  }
+  EXPECT_TRUE(closes_reach(std::to_string(++closed))) << "a client that left what it did not read";
 }
 
 TEST_P(WsgiOverHttp, SendsNoMoreThanTheDeclaredLengthAndTellsTheApplication) {
