@@ -58,8 +58,8 @@ def test_greend_and_then_its_workers_are_replaced_and_nothing_is_lost(site, bus,
     assert os.stat(f"/proc/{greend.pid}/exe").st_ino != inode, "another file runs in the same process"
     assert bus.get(site.name, "MainPID") == greend.pid
     assert bus.get(site.name, "StartedTimestamp") == started
-    assert not old & processes(bus, site)
     wait_for(lambda: all(is_gone(pid) for pid in old), "the old workers' end")
+    wait_for(lambda: not old & processes(bus, site), "greend says so too")
     wait_for(lambda: len(greend.children()) == 3 and not greend.zombies(), "one zygote and two workers")
 
 
