@@ -75,15 +75,18 @@ void refuse_clients(const std::vector<Listener>& listeners, std::chrono::millise
   std::vector<Client> clients;
   std::uint64_t refused = 0;
   const std::uint64_t end = monotonic_usec() + static_cast<std::uint64_t>(duration.count()) * 1000;
-  for (std::uint64_t now = monotonic_usec(); now < end; now = monotonic_usec()) {
+  // Who was accepted just before the end is heard out: each within its own limit.
+  for (std::uint64_t now = monotonic_usec(); now < end || !clients.empty();
+       now = monotonic_usec()) {
     std::vector<pollfd> polled;
     polled.push_back({.fd = stop.get(), .events = POLLIN, .revents = 0});
-    const bool room = clients.size() < connections_at_once;
+    const bool room = now < end && clients.size() < connections_at_once;
     for (const Listener& listener : listeners)
       polled.push_back({.fd = room ? listener.fd.get() : -1, .events = POLLIN, .revents = 0});
     for (const Client& client : clients)
       polled.push_back({.fd = client.fd.get(), .events = POLLIN, .revents = 0});
-    const auto wait = static_cast<int>(std::min<std::uint64_t>((end - now) / 1000 + 1, 100));
+    const std::uint64_t left = now < end ? end - now : head_limit_usec;
+    const auto wait = static_cast<int>(std::min<std::uint64_t>(left / 1000 + 1, 100));
     if (::poll(polled.data(), polled.size(), wait) < 0 && errno != EINTR) {
       log_error("{}", Error::from_errno("poll").message());
       return;

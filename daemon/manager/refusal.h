@@ -8,7 +8,8 @@
 
 namespace green::manager {
 
-/// Answers 503 (RFC 9110, 15.6.4) to whoever connects, for `duration`. With no trigger limit on the
+/// Answers 503 (RFC 9110, 15.6.4) to whoever connects, for `duration`, and hears those out (1 s at
+/// most) who came last. With no trigger limit on the
 /// socket unit one waiting connection would otherwise start us again at once, for ever; so this
 /// also bounds how often a broken site is started. Blocks; ends early on SIGTERM, SIGINT or
 /// SIGQUIT.

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -14,12 +16,15 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string ask(const Listener& listener, std::string_view request) {
+/// Connects at once, and sends `request` when the time has come.
+std::string ask(const Listener& listener, std::string_view request,
+                std::chrono::steady_clock::time_point when = {}) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   ::getsockname(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  const Fd client(::socket(AF_INET, SOCK_STREAM, 0));
+  const Fd client(::socket(address.ss_family, SOCK_STREAM, 0));
   if (::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size) < 0) return "refused";
+  std::this_thread::sleep_until(when);
   if (::send(client.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "cut";
   std::string reply;
   std::array<char, 4096> buffer;
@@ -45,6 +50,21 @@ TEST(RefuseClients, AnswersEveryWaitingClientWith503AndRetryAfter) {
     EXPECT_THAT(reply, HasSubstr("HTTP/1.1 503 Service Unavailable\r\n"));
     EXPECT_THAT(reply, HasSubstr("Retry-After: 2\r\n"));
   }
+}
+
+TEST(RefuseClients, HearsThoseOutWhoCameJustBeforeTheEnd) {
+  const std::string path = testing::TempDir() + "refusal." + std::to_string(::getpid());
+  const auto listeners = bind_sockets(std::vector<std::string>{"unix:" + path});
+  ASSERT_TRUE(listeners);
+  constexpr auto duration = std::chrono::milliseconds(200);
+  const auto late = std::chrono::steady_clock::now() + duration + std::chrono::milliseconds(100);
+  std::string reply;
+  std::jthread client(
+      [&] { reply = ask(listeners->front(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", late); });
+  refuse_clients(*listeners, duration);
+  client.join();
+  EXPECT_THAT(reply, HasSubstr("HTTP/1.1 503 Service Unavailable\r\n"));
+  ::unlink(path.c_str());
 }
 
 }  // namespace
