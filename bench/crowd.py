@@ -135,7 +135,7 @@ def arguments():
 
 def main():
     options = arguments()
-    kinds = chosen([kind for kind in KINDS if kind.name != "limit"], options.servers, "server")
+    kinds = chosen([kind for kind in KINDS if kind.name != "limit" and "wsgi" in kind.interfaces], options.servers, "server")
     crowds = chosen(CROWDS, options.crowds, "crowd")
     most = max(options.clients, options.idle) + 512
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -26,6 +26,7 @@ class App:
     answer: bytes
     package: str = ""  # a framework
     post: int = 0  # size of the body sent
+    interface: str = "wsgi"
     limit: str = ""  # what the limit is asked for instead; "": it has nothing like it
 
 
@@ -37,6 +38,10 @@ APPS = [
     App("echo", "echo", "POST of 16 KiB, echoed", b"x" * 16384, post=16384, limit="echo"),
     App("large", "large", "1 MiB in one piece", b"x" * MIB, limit="large"),
     App("stream", "stream", "1 MiB from a generator, 64 × 16 KiB", b"x" * MIB, limit="stream"),
+    App("asgi", "asgi_hello", "Raw ASGI", HELLO, interface="asgi"),
+    App("fastapi", "fastapi_hello", "FastAPI", b'{"hello":"world"}', package="fastapi", interface="asgi"),
+    App("asgi-echo", "asgi_echo", "ASGI: POST of 16 KiB, echoed", b"x" * 16384, post=16384, interface="asgi"),
+    App("asgi-stream", "asgi_stream", "ASGI: 1 MiB in 64 parts of 16 KiB", b"x" * MIB, interface="asgi"),
 ]
 
 
@@ -55,8 +60,8 @@ def ask(connection, app):
         raise Wrong(f"answered {len(answer)} bytes that are not the {len(app.answer)} expected")
 
 
-def wait_until_serving(server, port):
-    deadline = time.monotonic() + START_SECONDS
+def wait_until_serving(server, port, seconds=START_SECONDS):
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         ended = server.has_ended()
         if ended:
@@ -69,7 +74,7 @@ def wait_until_serving(server, port):
         except OSError:
             # Nothing tells when a foreign server listens.
             time.sleep(0.01)
-    raise Wrong(f"did not listen within {START_SECONDS} s")
+    raise Wrong(f"did not listen within {seconds} s")
 
 
 def check(port, app, seconds=0.0):
@@ -97,11 +102,13 @@ class Load:
     kinds_of_errors: str
 
 
-def wrk(port, app, seconds, cpus, connections=CONNECTIONS):
+def wrk(port, app, seconds, cpus, connections=CONNECTIONS, headers=None):
     program = shutil.which("wrk")
     if not program:
         raise Failure("wrk is not installed (Debian package wrk)")
-    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", WRK_SCRIPT, f"http://127.0.0.1:{port}/"]
+    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", WRK_SCRIPT]
+    command += [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
+    command.append(f"http://127.0.0.1:{port}/")
     if app.post:
         command += ["--", "POST", str(app.post)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -50,7 +50,7 @@ def measure(kind, options):
 
 
 def markdown(results, left_out, options):
-    about = report.about(argparse.Namespace(rounds=1, seconds=options.seconds), [], "", CONNECTIONS, 0)
+    about = report.about([], "", CONNECTIONS, 0)
     green = results.get("green", {}).get("pss")
     rows = []
     for name, row in results.items():

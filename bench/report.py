@@ -7,7 +7,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-OURS = ("green", "limit")
+OURS = ("green", "green-pgo", "green-asyncio", "limit")
 FIGURES = ("rps", "user", "system", "p50", "p99", "pss")
 
 
@@ -27,7 +27,7 @@ def commit(top):
     return f"{name} with changes" if name and git("status", "--porcelain") else name
 
 
-def about(options, cores, trouble, connections, seconds):
+def about(cores, trouble, connections, seconds):
     top = Path(__file__).resolve().parent.parent
     return {
         "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -37,8 +37,6 @@ def about(options, cores, trouble, connections, seconds):
         "cores": list(cores),
         "trouble": trouble,
         "connections": connections,
-        "rounds": options.rounds,
-        "seconds": options.seconds,
         "took": round(seconds),
     }
 
@@ -99,23 +97,26 @@ def best(rows, figure, choose):
 def against_the_best(results, medians):
     rows = []
     for app, servers in medians.items():
-        green = servers.get("green")
         user, cpu = best(servers, "user", min), best(servers, "cpu", min)
-        if green is None or "wrong" in green or user is None:
+        if user is None:
             continue
         rps, p99 = best(servers, "rps", max), best(servers, "p99", min)
         limit = servers.get("limit", {})
-        rows.append([
-            results["apps"][app],
-            f"{ratio(green['user'], user[1])} ({user[0]})",
-            f"{ratio(green['cpu'], cpu[1])} ({cpu[0]})",
-            f"{ratio(green['rps'], rps[1])} ({rps[0]})",
-            f"{ratio(green['p99'], p99[1])} ({p99[0]})",
-            ratio(green["rps"], limit.get("rps")) if limit else "–",
-        ])
+        for name in ("green", "green-pgo"):
+            ours = servers.get(name, {"wrong": "not measured"})
+            if "wrong" not in ours:
+                rows.append([
+                    results["apps"][app], name,
+                    f"{ratio(ours['user'], user[1])} ({user[0]})",
+                    f"{ratio(ours['cpu'], cpu[1])} ({cpu[0]})",
+                    f"{ratio(ours['rps'], rps[1])} ({rps[0]})",
+                    f"{ratio(ours['p99'], p99[1])} ({p99[0]})",
+                    ratio(ours["rps"], limit.get("rps")) if limit else "–",
+                ])
     if not rows:
         return []
-    header = ["green ÷ best peer", "user CPU, less is better", "user and system CPU", "rps, more is better", "p99, less is better", "rps ÷ limit"]
+    header = ["÷ best peer", "", "user CPU, less is better", "user and system CPU", "rps, more is better",
+              "p99, less is better", "rps ÷ limit"]
     return ["### green against the best peer of each figure", "", *table(header, rows), ""]
 
 
@@ -126,12 +127,12 @@ def markdown(results):
         "## green beside its peers", "",
         f"{told['when']}, commit {told['commit'] or 'unknown'}; {told['machine']}; Python {told['python']}. "
         f"One worker on core {told['cores'][0]}, wrk on core {told['cores'][1]} with {told['connections']} keep-alive "
-        f"connections, {told['rounds']} rounds of {told['seconds']} s; the figures are medians of the rounds. "
+        f"connections, {told['rounds']} rounds of {told['turns']} turns of 1 s; the figures are medians of the rounds. "
         f"Took {told['took']} s."]
     if told["trouble"]:
         lines += ["", f"**{told['trouble']}.**"]
-    if told["seconds"] < 3:
-        lines += ["", f"**Rounds of {told['seconds']} s only show that everything runs: CPU time is counted in ticks of 10 ms.**"]
+    if told["turns"] < 3:
+        lines += ["", f"**Rounds of {told['turns']} s only show that everything runs: CPU time is counted in ticks of 10 ms.**"]
     lines += ["", *against_the_best(results, medians)]
     for app, rows in medians.items():
         lines += app_table(results["apps"][app], rows)

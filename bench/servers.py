@@ -1,5 +1,6 @@
 """The servers that are compared, and how each is started: what its own manual advises for speed, one worker."""
 
+import dataclasses
 import importlib.metadata
 import os
 import subprocess
@@ -11,6 +12,7 @@ TOP = Path(__file__).resolve().parent.parent
 BENCH = TOP / "bench"
 APPS = BENCH / "apps"
 VENV = TOP / "build/bench-venv"
+PGO_BIN = TOP / "build/pgo/bin"
 LIMIT = TOP / "build/release/bin/green_bench_limit"
 
 
@@ -30,11 +32,16 @@ class Kind:
     package: str  # in the venv; "": one of ours
     command: Callable
     about: str = ""
+    interfaces: tuple = ("wsgi",)
 
 
 def green(start):
     return [start.green_bin / "greend", f"--bind=127.0.0.1:{start.port}", f"--workers={start.workers}", "--bus=none",
             f"--python={VENV}", f"--pythonpath={APPS}", "--log-level=warning", f"{start.module}:app"]
+
+
+def green_pgo(start):
+    return green(dataclasses.replace(start, green_bin=PGO_BIN))
 
 
 def gunicorn(start, *options):
@@ -60,6 +67,30 @@ def granian(start):
             "--log-level=warning", f"{start.module}:app"]
 
 
+def gunicorn_asgi(start):
+    return gunicorn(start, "--worker-class=asgi")
+
+
+def granian_asgi(start):
+    return [VENV / "bin/granian", "--interface=asgi", "--host=127.0.0.1", f"--port={start.port}",
+            f"--workers={start.workers}", "--http=1", "--no-ws", "--loop=uvloop", "--runtime-mode=st",
+            "--log-level=warning", f"{start.module}:app"]
+
+
+def uvicorn(start):
+    return [VENV / "bin/uvicorn", "--host=127.0.0.1", f"--port={start.port}", f"--workers={start.workers}",
+            "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning", f"{start.module}:app"]
+
+
+def hypercorn(start):
+    return [VENV / "bin/hypercorn", f"--bind=127.0.0.1:{start.port}", f"--workers={start.workers}",
+            "--worker-class=uvloop", "--log-level=warning", f"{start.module}:app"]
+
+
+def green_asyncio(start):
+    return [*green(start)[:-1], "--loop=asyncio", green(start)[-1]]
+
+
 def uwsgi(start):
     # http11-socket, without the router, keeps the worker at one connection until that closes. With 64 KiB
     # for a buffer the router breaks its own chunks; with less than 32, Nagle delays a large body's end.
@@ -82,7 +113,13 @@ def limit(start):
 
 
 KINDS = [
-    Kind("green", "", green),
+    Kind("green", "", green, interfaces=("wsgi", "asgi")),
+    Kind("green-pgo", "", green_pgo, "as tools/pgo builds it", interfaces=("wsgi", "asgi")),
+    Kind("green-asyncio", "", green_asyncio, "ASGI on asyncio's own loop; the others have uvloop's", interfaces=("asgi",)),
+    Kind("uvicorn", "uvicorn", uvicorn, "httptools, uvloop", interfaces=("asgi",)),
+    Kind("granian-asgi", "granian", granian_asgi, "ASGI, HTTP/1 only, uvloop", interfaces=("asgi",)),
+    Kind("gunicorn-asgi", "gunicorn", gunicorn_asgi, "its ASGI worker", interfaces=("asgi",)),
+    Kind("hypercorn", "Hypercorn", hypercorn, "uvloop", interfaces=("asgi",)),
     Kind("gunicorn-sync", "gunicorn", gunicorn_sync, "a connection for each request: it has no keep-alive"),
     Kind("gunicorn-gthread", "gunicorn", gunicorn_gthread, "4 threads"),
     Kind("granian", "granian", granian, "WSGI, HTTP/1 only, 1 blocking thread"),
@@ -121,6 +158,8 @@ def version(kind, green_bin):
         return installed(kind.package)
     if kind.name == "limit":
         return "" if LIMIT.exists() else None
+    if kind.name == "green-pgo":
+        green_bin = PGO_BIN
     try:
         said = subprocess.run([green_bin / "greend", "--version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -134,4 +173,6 @@ def missing(kind, green_bin):
         return ""
     if kind.package:
         return f"{kind.package} could not be installed"
+    if kind.name == "green-pgo":
+        return "tools/pgo has not built it"
     return f"{LIMIT.name} is not built" if kind.name == "limit" else f"no greend runs in {green_bin}"

@@ -1,4 +1,4 @@
-# What bench/run and bench/memory need: Debian packages, the peers in a virtual environment, green and the
+# What bench/run, bench/memory and bench/times need: Debian packages, the peers in a virtual environment, green and the
 # limit. Sourced by them. What can't be had is told in one line, and only what needs it is left out.
 source "$(dirname "${BASH_SOURCE[0]}")/../tools/lib.sh"
 

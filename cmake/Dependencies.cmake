@@ -30,6 +30,12 @@ green_package(sdbus-c++ libsdbus-c++-dev)
 green_package(sdbus-c++-tools libsdbus-c++-bin)
 # greenctl --json: escaping done right, and kept so by others.
 green_package(nlohmann_json nlohmann-json3-dev)
+# greenctl top.
+green_pkg_config(NCURSES ncursesw libncurses-dev)
+# WebSockets: a hash and base64, the validation of UTF-8, permessage-deflate.
+green_pkg_config(NETTLE nettle nettle-dev)
+green_package(simdjson libsimdjson-dev)
+green_package(ZLIB zlib1g-dev)
 green_package(GTest libgtest-dev)
 find_package(GTest QUIET COMPONENTS gmock)
 if(GTest_FOUND AND NOT TARGET GTest::gmock)

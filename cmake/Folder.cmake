@@ -23,9 +23,18 @@ function(green_warnings target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
     -Wold-style-cast -Wimplicit-fallthrough -fvisibility=hidden)
-  # Of gcc: clang, which builds the fuzz targets, has warnings of its own on headers of others.
-  if(NOT GREEN_FUZZ)
+  # Of gcc: clang, which builds the fuzz targets, has warnings of its own on headers of others. And
+  # without a profile: by what a load was like, the optimiser warns of other things each time.
+  if(NOT GREEN_FUZZ AND NOT GREEN_PROFILE)
     target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()
+
+# For the many programs that only test.
+function(green_without_lto target)
+  if(green_lto)
+    target_compile_options(${target} PRIVATE -fno-lto)
+    target_link_options(${target} PRIVATE -fno-lto)
   endif()
 endfunction()
 
@@ -38,9 +47,6 @@ function(green_folder_test name)
   green_warnings(${name})
   # GCC 12 takes std::string's own buffer for uninitialized where a test compares a copy of one.
   target_compile_options(${name} PRIVATE -Wno-maybe-uninitialized)
-  if(green_lto)
-    target_compile_options(${name} PRIVATE -fno-lto)
-    target_link_options(${name} PRIVATE -fno-lto)
-  endif()
+  green_without_lto(${name})
   add_test(NAME ${name} COMMAND ${name})
 endfunction()

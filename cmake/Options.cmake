@@ -3,8 +3,12 @@ option(GREEN_LTO "Optimise the programs across files (where the compiler can)" O
 set(GREEN_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: address,undefined or thread")
 option(GREEN_FUZZ "Build the fuzz targets with libFuzzer (needs clang)" OFF)
 
+set(GREEN_PROFILE "" CACHE STRING
+    "generate: programs that note, in the build folder, which branches they take; use: optimised by that")
+
 find_program(green_ccache ccache)
-if(green_ccache AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+# Not for a profile: its counts are found by positions in the source, which differ where ccache preprocessed.
+if(green_ccache AND NOT GREEN_PROFILE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_C_COMPILER_LAUNCHER ${green_ccache})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${green_ccache})
 endif()
@@ -42,4 +46,23 @@ if(GREEN_LTO AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT GREEN_SANITIZE)
   else()
     message(STATUS "No LTO: ${green_lto_why}")
   endif()
+endif()
+
+# Profile-guided optimisation: tools/pgo does both steps, with the load of bench/train.py between them.
+set(green_profile ${CMAKE_BINARY_DIR}/profile)
+if(GREEN_PROFILE STREQUAL "generate")
+  add_compile_options(-fprofile-generate=${green_profile})
+  add_link_options(-fprofile-generate=${green_profile})
+elseif(GREEN_PROFILE STREQUAL "use")
+  if(NOT EXISTS ${green_profile})
+    message(FATAL_ERROR "GREEN_PROFILE=use: there is no profile in ${green_profile}; tools/pgo makes one")
+  endif()
+  # What the load never reached is optimised as it is without a profile, not for size.
+  # Threads lose counts to each other: corrected.
+  set(green_by_profile -fprofile-use=${green_profile} -fprofile-partial-training -fprofile-correction
+      -Wno-missing-profile)
+  add_compile_options(${green_by_profile})
+  add_link_options(${green_by_profile})
+elseif(GREEN_PROFILE)
+  message(FATAL_ERROR "GREEN_PROFILE is generate, use or empty, not ${GREEN_PROFILE}")
 endif()

@@ -1,15 +1,16 @@
 #include "common/log.h"
 
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <vector>
+
+#include "common/journal_socket.h"
 
 namespace green {
 namespace {
@@ -25,21 +26,15 @@ constexpr std::array<std::pair<std::string_view, LogLevel>, 5> level_names{{
 struct Log {
   LogIdentity identity{.identifier = "green", .site = {}};
   std::atomic<int> maximum{static_cast<int>(LogLevel::info)};
-  bool to_journal = false;
+  std::optional<JournalSocket> journal;  ///< set: stderr is the journal's
+  const char* journal_path = JournalSocket::default_path;
+  std::atomic<std::uint64_t> lost{0};  ///< entries that the journal did not take
 };
 
 // Never destroyed: threads of the application may still log while the process exits.
 Log& log_state() {
   static Log* const state = new Log;
   return *state;
-}
-
-/// systemd sets JOURNAL_STREAM to "device:inode" of the stream it connected (systemd.exec(5)).
-bool standard_error_is_journal() {
-  const char* stream = ::getenv("JOURNAL_STREAM");
-  struct stat status{};
-  if (stream == nullptr || ::fstat(STDERR_FILENO, &status) < 0) return false;
-  return fmt::format("{}:{}", status.st_dev, status.st_ino) == stream;
 }
 
 std::string escape_controls(std::string_view text) {
@@ -56,21 +51,37 @@ std::string escape_controls(std::string_view text) {
   return escaped;
 }
 
-bool write_to_journal(const Log& log, LogLevel level, std::string_view text) {
-  std::vector<std::string> fields{
-      fmt::format("PRIORITY={}", static_cast<int>(level)),
-      fmt::format("MESSAGE={}", text),
-      fmt::format("SYSLOG_IDENTIFIER={}", log.identity.identifier),
+std::string journal_entry(const Log& log, LogLevel level, std::string_view text,
+                          std::string_view message_id, std::span<const LogField> fields) {
+  std::string entry;
+  const auto add = [&entry](std::string_view name, std::string_view value) {
+    if (!value.empty()) append_journal_field(entry, name, value);
   };
-  const auto add = [&fields](const char* name, const std::string& value) {
-    if (!value.empty()) fields.push_back(fmt::format("{}={}", name, value));
-  };
+  add("PRIORITY", std::to_string(static_cast<int>(level)));
+  append_journal_field(entry, "MESSAGE", text);
+  add("MESSAGE_ID", message_id);
+  add("SYSLOG_IDENTIFIER", log.identity.identifier);
   add("SITE", log.identity.site);
   add("GENERATION", log.identity.generation);
   add("WORKER", log.identity.worker);
-  std::vector<iovec> vectors;
-  for (std::string& field : fields) vectors.push_back({field.data(), field.size()});
-  return ::sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size())) >= 0;
+  for (const LogField& field : fields) add(field.name, field.value);
+  return entry;
+}
+
+/// False: there is no journal to be had.
+bool write_to_journal(Log& log, LogLevel level, std::string_view text, std::string_view message_id,
+                      std::span<const LogField> fields) {
+  if (const auto lost = log.lost.exchange(0, std::memory_order_relaxed); lost > 0) {
+    const auto told = log.journal->send(
+        journal_entry(log, LogLevel::warning,
+                      fmt::format("{} messages were lost: the journal was full", lost), {}, {}));
+    if (!told) log.lost.fetch_add(lost, std::memory_order_relaxed);
+  }
+  const auto sent = log.journal->send(journal_entry(log, level, text, message_id, fields));
+  if (sent) return true;
+  if (sent.error().errno_value() != EAGAIN) return false;
+  log.lost.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 
 void write_to_standard_error(const Log& log, LogLevel level, std::string_view text) {
@@ -105,14 +116,17 @@ std::optional<LogLevel> log_level_from_name(std::string_view name) {
 std::string_view log_level_name(LogLevel level) {
   for (const auto& [name, known] : level_names)
     if (known == level) return name;
-  return "info";
+  return level < LogLevel::error ? "error" : "info";
 }
 
 void log_open(LogIdentity identity, LogLevel maximum) {
   Log& log = log_state();
   log.identity = std::move(identity);
   log.maximum.store(static_cast<int>(maximum), std::memory_order_relaxed);
-  log.to_journal = standard_error_is_journal();
+  log.journal.reset();
+  if (!is_journal_stream(STDERR_FILENO)) return;
+  // Without one, stderr still leads there.
+  if (auto journal = JournalSocket::open(log.journal_path)) log.journal = std::move(*journal);
 }
 
 void log_set_level(LogLevel maximum) {
@@ -123,10 +137,23 @@ LogLevel log_level() {
   return static_cast<LogLevel>(log_state().maximum.load(std::memory_order_relaxed));
 }
 
-void log_write(LogLevel level, std::string_view text) {
-  const Log& log = log_state();
+bool log_is_journal() { return log_state().journal.has_value(); }
+
+/// systemd sets JOURNAL_STREAM to "device:inode" of the stream it connected (systemd.exec(5)).
+bool is_journal_stream(int fd) {
+  const char* stream = ::getenv("JOURNAL_STREAM");
+  struct stat status{};
+  if (stream == nullptr || ::fstat(fd, &status) < 0) return false;
+  return fmt::format("{}:{}", status.st_dev, status.st_ino) == stream;
+}
+
+void log_set_journal_path(const char* path) { log_state().journal_path = path; }
+
+void log_write(LogLevel level, std::string_view text, std::string_view message_id,
+               std::span<const LogField> fields) {
+  Log& log = log_state();
   const std::string escaped = escape_controls(text);
-  if (log.to_journal && write_to_journal(log, level, escaped)) return;
+  if (log.journal && write_to_journal(log, level, escaped, message_id, fields)) return;
   write_to_standard_error(log, level, escaped);
 }
 

@@ -68,6 +68,8 @@ ScoreboardSlot& Scoreboard::slot(std::uint32_t index) const {
 }
 
 void Scoreboard::reset_slot(std::uint32_t index, std::uint64_t generation) const {
+  auto& used = header().used_slots;
+  if (used <= index) used = index + 1;
   ScoreboardSlot& slot = this->slot(index);
   slot.heartbeat_usec = monotonic_usec();
   slot.busy_since_usec = 0;
@@ -80,6 +82,7 @@ void Scoreboard::reset_slot(std::uint32_t index, std::uint64_t generation) const
   slot.memory_bytes = 0;
   slot.request_limit = 0;
   slot.request[0] = 0;
+  slot.client[0] = 0;
   slot.activity = WorkerActivity::none;
 }
 

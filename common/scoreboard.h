@@ -1,6 +1,6 @@
 // The scoreboard: shared memory (memfd) in which each worker says what it does, lock-free and
 // without a system call, and where greend can read it even when the worker is stuck. Written by the
-// slot's worker; `serving_generation` and `request_limit` by greend alone. Any thread may read.
+// slot's worker; `request_limit` and the header by greend alone. Any thread may read.
 #pragma once
 
 #include <array>
@@ -19,7 +19,8 @@ enum class WorkerActivity : std::uint32_t { none = 0, starting, idle, busy, drai
 struct alignas(64) ScoreboardSlot {
   /// CLOCK_MONOTONIC of the loop's last turn, or of the start of the call that holds it up.
   std::atomic<std::uint64_t> heartbeat_usec;
-  /// CLOCK_MONOTONIC at the start of the oldest call; 0: no request in the application.
+  /// CLOCK_MONOTONIC at the start of the oldest call; 0: no request in the application. Equal to
+  /// the heartbeat: the call holds up the loop, and the request noted below is its own.
   std::atomic<std::uint64_t> busy_since_usec;
   std::atomic<std::uint64_t> requests;     ///< answered since this worker's start
   std::atomic<std::uint64_t> accepted;     ///< connections accepted
@@ -33,7 +34,9 @@ struct alignas(64) ScoreboardSlot {
   std::atomic<std::uint64_t> memory_bytes;
   /// After so many requests the worker says that it is due; 0: never. greend's.
   std::atomic<std::uint64_t> request_limit;
-  std::uint64_t reserved[5];
+  /// Address of the latest request's client, NUL-terminated unless it fills it; empty: a unix
+  /// socket's.
+  std::array<std::atomic<std::uint64_t>, 5> client;
   /// Method and path of the latest request, NUL-terminated: see common/request_note.h.
   std::array<std::atomic<std::uint64_t>, 24> request;
 };
@@ -46,6 +49,8 @@ struct alignas(64) ScoreboardHeader {
   /// While a rolling reload is under way, the new generation, which accepts beside the other; else
   /// 0.
   std::atomic<std::uint64_t> joining_generation;
+  /// Slots from this one on were never given to a worker. Grows only.
+  std::atomic<std::uint32_t> used_slots;
 };
 
 /// A mapping of the scoreboard. greend creates it; workers map the descriptor they were passed.
@@ -63,7 +68,7 @@ class Scoreboard {
   std::uint32_t slot_count() const { return slot_count_; }
   int fd() const { return fd_.get(); }
 
-  /// Clears a slot for its next worker.
+  /// Clears a slot for its next worker. greend's.
   void reset_slot(std::uint32_t index, std::uint64_t generation) const;
 
  private:

@@ -1,4 +1,5 @@
-// The table of settings: names, defaults, bounds and help, each written once.
+// The table of settings: names, defaults, bounds and help, each written once. Of that length, and
+// one file because it is one table.
 #include "common/settings.h"
 
 #include <sched.h>
@@ -55,6 +56,33 @@ constexpr std::array table{
             .maximum = 256,
             .help = "Requests a worker's application handles at a time, each on a thread of its "
                     "own"},
+    Setting{.name = "interface",
+            .type = SettingType::choice,
+            .member = &Settings::interface,
+            .default_text = "auto",
+            .choices = "auto|wsgi|asgi",
+            .help = "How the application is called; auto: as it looks"},
+    Setting{.name = "loop",
+            .type = SettingType::string,
+            .member = &Settings::loop,
+            .default_text = "auto",
+            .help = "Event loop of an ASGI application: asyncio, uvloop, module:factory, or auto: "
+                    "uvloop where it is installed"},
+    Setting{.name = "lifespan",
+            .type = SettingType::choice,
+            .member = &Settings::lifespan,
+            .default_text = "auto",
+            .choices = "auto|on|off",
+            .help =
+                "Whether an ASGI application is told of its worker's start and end; auto: if it "
+                "listens"},
+    Setting{.name = "max_concurrency",
+            .type = SettingType::integer,
+            .member = &Settings::max_concurrency,
+            .default_text = "0",
+            .maximum = 1000000000,
+            .help = "Requests an ASGI worker answers at a time; more are answered with 503; 0: any "
+                    "number"},
     Setting{
         .name = "timeout",
         .type = SettingType::duration,
@@ -269,7 +297,8 @@ constexpr std::array table{
             .minimum = 0,
             .maximum = 1073741824,
             .unit = "bytes",
-            .help = "Part of a request body held in memory; a longer body goes to an unnamed file"},
+            .help = "Part of a request body held in memory; a longer body goes to an unnamed file; "
+                    "ASGI applications take bodies as they come, without"},
     Setting{
         .name = "reply_buffer_size",
         .type = SettingType::integer,
@@ -303,12 +332,60 @@ constexpr std::array table{
             .default_text = "drop",
             .choices = "drop|refuse",
             .help = "Header names with an underscore: dropped, or the request refused with 400"},
+    Setting{.name = "websocket_max_message_size",
+            .type = SettingType::integer,
+            .member = &Settings::websocket_max_message_size,
+            .default_text = "16777216",
+            .minimum = 1,
+            .maximum = 1073741824,
+            .unit = "bytes",
+            .help = "Longest message of a WebSocket's client, decompressed; a longer one closes it "
+                    "with 1009"},
+    Setting{.name = "websocket_ping_interval",
+            .type = SettingType::duration,
+            .member = &Settings::websocket_ping_interval,
+            .default_text = "20",
+            .maximum = seconds_in_a_day,
+            .unit = "seconds",
+            .help = "Silence of a WebSocket's client after which it is pinged; 0: never"},
+    Setting{.name = "websocket_ping_timeout",
+            .type = SettingType::duration,
+            .member = &Settings::websocket_ping_timeout,
+            .default_text = "20",
+            .maximum = seconds_in_a_day,
+            .unit = "seconds",
+            .help = "Time a pinged client has to answer before its WebSocket is closed; 0: any"},
+    Setting{.name = "websocket_compression",
+            .type = SettingType::choice,
+            .member = &Settings::websocket_compression,
+            .default_text = "on",
+            .choices = "on|off",
+            .help = "Whether messages of WebSockets are compressed (permessage-deflate) where the "
+                    "client offers it"},
     Setting{.name = "script_name",
             .type = SettingType::string,
             .member = &Settings::script_name,
             .default_text = "",
             .help = "Path the application is served under, such as /shop: its SCRIPT_NAME; other "
                     "paths are answered with 404; empty: all are the application's"},
+    Setting{.name = "access_log",
+            .type = SettingType::string,
+            .member = &Settings::access_log,
+            .default_text = "off",
+            .help = "Where a line for each request goes: off, journal, - for standard output, or a "
+                    "file's path"},
+    Setting{.name = "access_log_format",
+            .type = SettingType::string,
+            .member = &Settings::access_log_format,
+            .default_text = "combined",
+            .help = "That line: common, combined, json, or a format of atoms such as %(r)s"},
+    Setting{.name = "request_id",
+            .type = SettingType::choice,
+            .member = &Settings::request_id,
+            .default_text = "off",
+            .choices = "off|environ|reply",
+            .help = "X-Request-ID of each request, from trusted proxies or made: in the environ; "
+                    "reply: in the reply too"},
 };
 
 }  // namespace

@@ -28,11 +28,15 @@ struct Settings {
   StringList bind;  ///< "HOST:PORT", "[V6]:PORT", "unix:/path"; unused where systemd passes sockets
   std::string app;  ///< "module:attr", "module:attr.attr", "module:factory()" or "module"
   std::int64_t workers = 0;
-  std::int64_t threads = 0;         ///< per worker
-  Microseconds timeout{};           ///< per request; 0: none
-  Microseconds graceful_timeout{};  ///< for draining
-  Microseconds start_timeout{};     ///< from a generation's start to all its workers ready; 0: none
-  std::int64_t max_requests = 0;    ///< of a worker, before it is recycled; 0: any number
+  std::int64_t threads = 0;          ///< per worker
+  std::string interface;             ///< "auto", "wsgi", "asgi"
+  std::string loop;                  ///< "auto", "asyncio", "uvloop", "module:factory"
+  std::string lifespan;              ///< "auto", "on", "off"
+  std::int64_t max_concurrency = 0;  ///< of an ASGI worker; 0: any number
+  Microseconds timeout{};            ///< per request; 0: none
+  Microseconds graceful_timeout{};   ///< for draining
+  Microseconds start_timeout{};   ///< from a generation's start to all its workers ready; 0: none
+  std::int64_t max_requests = 0;  ///< of a worker, before it is recycled; 0: any number
   std::int64_t max_requests_jitter = 0;  ///< most that is added to it, at random
   std::int64_t max_rss = 0;              ///< bytes of a worker; 0: any number
   Microseconds max_lifetime{};           ///< of a worker; 0: any
@@ -65,7 +69,14 @@ struct Settings {
   StringList forwarded_allow_ips;  ///< addresses, networks, "unix:", "*"
   std::string proxy_protocol;      ///< "off", "on"
   std::string header_map;          ///< "drop", "refuse"
-  std::string script_name;         ///< "/shop"; empty: the application is served at the root
+  std::int64_t websocket_max_message_size = 0;
+  Microseconds websocket_ping_interval{};  ///< 0: no pings
+  Microseconds websocket_ping_timeout{};   ///< 0: none
+  std::string websocket_compression;       ///< "on", "off"
+  std::string script_name;        ///< "/shop"; empty: the application is served at the root
+  std::string access_log;         ///< "off", "journal", "-" (standard output), a file's path
+  std::string access_log_format;  ///< access_format.h
+  std::string request_id;         ///< "off", "environ", "reply"
   bool operator==(const Settings&) const = default;
 };
 
@@ -137,7 +148,9 @@ std::string settings_to_toml(const Settings& settings);
 /// Checks types and names only, not bounds or syntax: load_settings did that. Absent: the default.
 Result<Settings> settings_from_toml(std::string_view toml);
 
-/// For --print-config: TOML with each value's origin as a comment; secret values are masked.
-std::string describe_settings(const LoadedSettings& loaded);
+/// For people: TOML with each value's origin as a comment. Secret values are "***", and where they
+/// are not those of `compared_with`, "*** (another)".
+std::string describe_settings(const LoadedSettings& loaded,
+                              const Settings* compared_with = nullptr);
 
 }  // namespace green

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "common/access_format.h"
 #include "common/ip_network.h"
 #include "common/settings_value.h"
 #include "common/text.h"
@@ -50,6 +51,15 @@ Result<void> check_app(std::string_view app) {
   if (attribute.ends_with("()")) attribute.remove_suffix(2);
   if (!is_dotted_name(attribute))
     return invalid(R"-(must be "module:attr", "module:attr.attr" or "module:factory()")-");
+  return {};
+}
+
+Result<void> check_loop(std::string_view loop) {
+  if (loop == "auto" || loop == "asyncio" || loop == "uvloop") return {};
+  const auto colon = loop.find(':');
+  if (colon == std::string_view::npos || !is_dotted_name(loop.substr(0, colon)) ||
+      !is_dotted_name(loop.substr(colon + 1)))
+    return invalid(R"(must be "auto", "asyncio", "uvloop" or a "module:factory")");
   return {};
 }
 
@@ -144,6 +154,17 @@ Result<void> check_proxies(const StringList& proxies) {
   return {};
 }
 
+Result<void> check_access_log(std::string_view target) {
+  if (target == "off" || target == "journal" || target == "-") return {};
+  if (target.starts_with('/') && !target.ends_with('/')) return {};
+  return invalid(R"(must be "off", "journal", "-" for standard output, or a file's absolute path)");
+}
+
+Result<void> check_access_log_format(std::string_view format) {
+  if (auto parsed = parse_access_format(format); !parsed) return fail(std::move(parsed.error()));
+  return {};
+}
+
 Result<void> check_environment(const StringMap& environment) {
   for (const auto& [name, value] : environment)
     if (!is_environment_name(name))
@@ -186,10 +207,14 @@ Result<void> check_paths(const Setting& setting, const SettingValue& value) {
 
 Result<void> check_syntax(const Setting& setting, const SettingValue& value) {
   if (setting.name == "app") return check_app(std::get<std::string>(value));
+  if (setting.name == "loop") return check_loop(std::get<std::string>(value));
   if (setting.name == "probe") return check_probe(std::get<std::string>(value));
   if (setting.name == "probe_status") return check_statuses(std::get<StringList>(value));
   if (setting.name == "probe_host") return check_probe_host(std::get<std::string>(value));
   if (setting.name == "script_name") return check_script_name(std::get<std::string>(value));
+  if (setting.name == "access_log") return check_access_log(std::get<std::string>(value));
+  if (setting.name == "access_log_format")
+    return check_access_log_format(std::get<std::string>(value));
   if (setting.name == "env") return check_environment(std::get<StringMap>(value));
   if (setting.name == "forwarded_allow_ips") return check_proxies(std::get<StringList>(value));
   if (setting.name == "bind") {

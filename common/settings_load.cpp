@@ -65,10 +65,9 @@ class Loader {
       const std::string origin = fmt::format("{}:{}", path, entry.line);
       const Setting& setting = *entry.setting;
       const bool is_shown = !setting.is_secret && setting.type != SettingType::string_list;
-      const std::string what = is_shown
-                                   ? fmt::format("{}: {} = {}", origin, setting.name,
-                                                 printable(toml_value(setting, entry.value, true)))
-                                   : fmt::format("{}: {}", origin, setting.name);
+      const std::string what = is_shown ? fmt::format("{}: {} = {}", origin, setting.name,
+                                                      printable(toml_value(entry.value)))
+                                        : fmt::format("{}: {}", origin, setting.name);
       if (auto taken = take(setting, std::move(entry.value), origin, what); !taken) return taken;
     }
     return {};

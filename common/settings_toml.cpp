@@ -121,6 +121,14 @@ bool is_in_secret_table(std::string_view text, std::uint32_t line) {
   return is_secret;
 }
 
+/// What the values are is nobody's business; that they are others than those known is.
+void mask(StringMap& values, const StringMap& known) {
+  for (auto& [name, value] : values) {
+    const auto other = known.find(name);
+    value = other != known.end() && other->second == value ? "***" : "*** (another)";
+  }
+}
+
 }  // namespace
 
 std::string unknown_setting(std::string_view name) {
@@ -168,7 +176,7 @@ Result<std::vector<TomlEntry>> read_toml(std::string_view text, std::string_view
   return entries;
 }
 
-std::string toml_value(const Setting& setting, const SettingValue& value, bool masked) {
+std::string toml_value(const SettingValue& value) {
   if (const auto* text = std::get_if<std::string>(&value)) return toml_string(*text);
   if (const auto* number = std::get_if<std::int64_t>(&value)) return fmt::format("{}", *number);
   if (const auto* duration = std::get_if<Microseconds>(&value)) {
@@ -186,16 +194,14 @@ std::string toml_value(const Setting& setting, const SettingValue& value, bool m
     return fmt::format("[{}]", joined);
   }
   for (const auto& [key, text] : std::get<StringMap>(value))
-    append(fmt::format("{} = {}", toml_string(key),
-                       masked && setting.is_secret ? "\"***\"" : toml_string(text)));
+    append(fmt::format("{} = {}", toml_string(key), toml_string(text)));
   return joined.empty() ? "{}" : fmt::format("{{ {} }}", joined);
 }
 
 std::string settings_to_toml(const Settings& settings) {
   std::string text;
   for (const Setting& setting : settings_table())
-    text += fmt::format("{} = {}\n", setting.name,
-                        toml_value(setting, value_of(setting, settings), false));
+    text += fmt::format("{} = {}\n", setting.name, toml_value(value_of(setting, settings)));
   return text;
 }
 
@@ -207,12 +213,15 @@ Result<Settings> settings_from_toml(std::string_view toml) {
   return settings;
 }
 
-std::string describe_settings(const LoadedSettings& loaded) {
+std::string describe_settings(const LoadedSettings& loaded, const Settings* compared_with) {
   std::string text;
   for (const Setting& setting : settings_table()) {
     const auto origin = loaded.origins.find(setting.name);
-    text += fmt::format("{} = {}  # {}\n", setting.name,
-                        toml_value(setting, value_of(setting, loaded.values), true),
+    SettingValue value = value_of(setting, loaded.values);
+    if (setting.is_secret)
+      mask(std::get<StringMap>(value),
+           std::get<StringMap>(value_of(setting, compared_with ? *compared_with : loaded.values)));
+    text += fmt::format("{} = {}  # {}\n", setting.name, toml_value(value),
                         origin == loaded.origins.end() ? "default" : printable(origin->second));
   }
   return text;

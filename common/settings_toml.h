@@ -15,8 +15,8 @@ struct TomlEntry {
 /// not. Errors start with "<name>:<line>: ".
 Result<std::vector<TomlEntry>> read_toml(std::string_view text, std::string_view name);
 
-/// One value as TOML on one line; `masked` hides what a map holds, not its names.
-std::string toml_value(const Setting& setting, const SettingValue& value, bool masked);
+/// One value as TOML on one line.
+std::string toml_value(const SettingValue& value);
 
 /// 'unknown setting "wrokers"; did you mean "workers"?'
 std::string unknown_setting(std::string_view name);

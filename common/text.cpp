@@ -41,12 +41,19 @@ std::string printable(std::string_view text, std::size_t longest) {
   while (length > 0 && length < text.size() &&
          (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80)
     --length;
-  for (const char c : text.substr(0, length)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F)
+  const bool has_characters = is_valid_utf8(text.substr(0, length));
+  const auto is_c1 = [](unsigned char byte) { return byte >= 0x80 && byte <= 0x9F; };
+  for (std::size_t i = 0; i < length; ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // C1: U+0080 to U+009F, which terminals obey too.
+    const bool begins_c1 =
+        byte == 0xC2 && i + 1 < length && is_c1(static_cast<unsigned char>(text[i + 1]));
+    if (has_characters && begins_c1)
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    else if (byte < 0x20 || byte == 0x7F || (!has_characters && is_c1(byte)))
       shown += fmt::format("\\x{:02x}", byte);
     else
-      shown += c;
+      shown += text[i];
   }
   if (text.size() > length) shown += "…";
   return shown;

@@ -21,7 +21,11 @@ inline constexpr int worker_channel_fd = 3;
 
 /// Raised when the layout of anything below or of the scoreboard changes: greend and green-worker
 /// must agree.
-inline constexpr std::uint32_t worker_protocol_version = 2;
+inline constexpr std::uint32_t worker_protocol_version = 3;
+
+/// By this signal greend asks for Python stacks: the worker takes a `dump_stacks` message from its
+/// stacks socket, in its handler, and writes them to the descriptor that came with it. It goes on.
+inline int worker_stacks_signal() { return SIGRTMIN + 6; }
 
 /// By this signal greend says that a request has had its time: the worker writes its Python stacks
 /// and answers the request that holds up its loop with 504. It is killed next, unless it turns.
@@ -54,12 +58,21 @@ enum class MessageType : std::uint32_t {
   drain,  ///< stop accepting, finish what is in flight, exit 0. code: DrainPace
   probe,  ///< ask the application for settings.probe of settings.probe_host, in process
   // worker → greend
-  ready,         ///< set up, application loaded; waits for serve
+  ready,  ///< set up, application loaded; waits for serve. descriptor: greend's end of its stacks
+          ///< socket
   start_failed,  ///< as import_failed, for an application that each worker imports for itself
   draining,      ///< no longer accepts
   probed,        ///< code: HTTP status (0: the application raised); text memfd: the traceback then
   due,           ///< has answered request_limit requests: may be recycled
   overdue,       ///< gave up calls that outlived `timeout` on threads; it drains
+  // greend → worker, on its stacks socket
+  dump_stacks,  ///< descriptor: a pipe to write to
+  // greend → worker
+  list_requests,  ///< say which requests you have; code: the question's number
+  // greend → zygote, worker
+  log_level,  ///< code: LogLevel, from here on. Workers that the zygote forks have it too
+  // worker → greend
+  requests,  ///< answers list_requests; code: its number; text memfd: common/request_list.h
 };
 
 /// How long a draining worker keeps idle connections, whose clients may be about to send.

@@ -1,8 +1,11 @@
+// Long, and one file because no other of greenctl may include sdbus-c++.
 #include "ctl/client.h"
 
 #include <fmt/format.h>
 #include <poll.h>
 #include <sdbus-c++/sdbus-c++.h>
+#include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +15,7 @@
 #include <utility>
 
 #include "common/text.h"
+#include "common/worker_channel.h"
 #include "ctl/site.h"
 #include "org_greend1_proxy.h"
 
@@ -19,10 +23,13 @@ namespace green::ctl {
 namespace {
 
 using Properties = std::map<std::string, sdbus::Variant>;
+constexpr const char* systemd_name = "org.freedesktop.systemd1";
 using Clock = std::chrono::steady_clock;
 
 /// An answer that needs no work comes at once, or the daemon is stuck.
 constexpr Microseconds question_timeout = std::chrono::seconds(10);
+/// ssh may have to shake hands first.
+constexpr Microseconds remote_timeout = std::chrono::seconds(60);
 /// Before it answers a change, the daemon may have a human asked for a password.
 constexpr Microseconds change_timeout = std::chrono::minutes(2);
 
@@ -37,6 +44,8 @@ class SiteProxy final
   ~SiteProxy() { unregisterProxy(); }
   SiteProxy(const SiteProxy&) = delete;
   SiteProxy& operator=(const SiteProxy&) = delete;
+
+  using ProxyInterfaces::getProxy;
 
   /// Ended jobs: one may end before the reply that names it is read.
   std::map<std::uint32_t, JobOutcome> ended;
@@ -77,7 +86,48 @@ WorkerStatus read_worker(const Properties& properties) {
   read_property(properties, "BusySince", worker.busy_since_usec);
   read_property(properties, "Requests", worker.requests);
   read_property(properties, "Connections", worker.connections);
+  read_property(properties, "RequestsInFlight", worker.in_flight);
+  read_property(properties, "MemoryRSS", worker.rss_bytes);
+  read_property(properties, "MemoryPSS", worker.pss_bytes);
+  read_property(properties, "CPUUsageNSec", worker.cpu_nsec);
   return worker;
+}
+
+template <typename Rows>
+std::vector<RequestStatus> read_requests(const Rows& rows) {
+  std::vector<RequestStatus> requests;
+  for (const auto& row : rows)
+    requests.push_back({.slot = row.template get<0>(),
+                        .pid = row.template get<1>(),
+                        .count = row.template get<4>(),
+                        .generation = row.template get<2>(),
+                        .since_usec = row.template get<3>(),
+                        .request = row.template get<5>(),
+                        .client = row.template get<6>(),
+                        .state = row.template get<7>()});
+  return requests;
+}
+
+/// sdbus-c++ shows neither a message's flags nor the message.
+struct MessageAccess : sdbus::Message {
+  static sd_bus_message* of(const sdbus::Message& message) {
+    return static_cast<sd_bus_message*>(message.*(&MessageAccess::msg_));
+  }
+};
+
+/// Calls a method that starts a job, and that polkit may ask the user about.
+template <typename... Arguments>
+std::uint32_t start_job(SiteProxy& proxy, const char* method, Microseconds timeout,
+                        const Arguments&... arguments) {
+  sdbus::IProxy& object = proxy.getProxy();
+  sdbus::MethodCall call =
+      object.createMethodCall(org::greend1::Site_proxy::INTERFACE_NAME, method);
+  sd_bus_message_set_allow_interactive_authorization(MessageAccess::of(call), 1);
+  (static_cast<void>(call << arguments), ...);
+  call << Properties{};
+  std::uint32_t job = 0;
+  object.callMethod(call, static_cast<std::uint64_t>(timeout.count())) >> job;
+  return job;
 }
 
 bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
@@ -89,6 +139,25 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
 struct Client::Bus {
   std::unique_ptr<sdbus::IConnection> connection;
   std::string name;  ///< as the operator gave it
+  bool is_system = false;
+
+  /// The unit that a process belongs to; empty: none, or it can't be told.
+  std::string unit_of(std::uint32_t process) const {
+    try {
+      sdbus::ObjectPath path;
+      sdbus::createProxy(*connection, systemd_name, "/org/freedesktop/systemd1")
+          ->callMethod("GetUnitByPID")
+          .onInterface("org.freedesktop.systemd1.Manager")
+          .withArguments(process)
+          .storeResultsTo(path);
+      return sdbus::createProxy(*connection, systemd_name, path)
+          ->getProperty("Id")
+          .onInterface("org.freedesktop.systemd1.Unit")
+          .get<std::string>();
+    } catch (const sdbus::Error&) {
+      return {};  // as good as a wrong one
+    }
+  }
 
   bool is_running(const std::string& site) const {
     auto proxy = sdbus::createProxy(*connection, "org.freedesktop.DBus", "/org/freedesktop/DBus");
@@ -114,6 +183,10 @@ struct Client::Bus {
                          "org.greend1.Error.AccessDenied"}))
       return {exit_failure,
               fmt::format("{}: {} was denied ({}); try it as root", site, doing, reason)};
+    if (kind == "org.greend1.Error.InvalidArgument" || kind == "org.greend1.Error.Stopping" ||
+        kind == "org.greend1.Error.Unavailable")
+      return {exit_failure,
+              fmt::format("{}: {} failed: {}; see: greenctl status {}", site, doing, reason, site)};
     if (is_one_of(kind, {"org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Timeout",
                          "org.freedesktop.DBus.Error.TimedOut", "System.Error.ETIMEDOUT"}))
       return explain_silence(site, doing);
@@ -166,7 +239,7 @@ struct Client::Bus {
   /// Calls `start` for a job's number, and waits for JobRemoved if that is wanted.
   /// `absence`: how long the daemon may be gone from the bus meanwhile.
   Outcome<JobOutcome> run_job(const std::string& site, std::string_view doing, const JobWait& wait,
-                              const std::function<std::uint32_t(SiteProxy&)>& start,
+                              const std::function<std::uint32_t(SiteProxy&, Microseconds)>& start,
                               Microseconds absence = Microseconds(0)) {
     try {
       // Both subscriptions come before the call: neither the job's end nor the daemon's can be
@@ -184,9 +257,8 @@ struct Client::Bus {
             gone_since = after.empty() ? std::optional(Clock::now()) : std::nullopt;
           });
       const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
-      set_timeout(std::min(wait.timeout.value_or(change_timeout), change_timeout));
-      const std::uint32_t job = start(proxy);
-      set_timeout(question_timeout);
+      const std::uint32_t job =
+          start(proxy, std::min(wait.timeout.value_or(change_timeout), change_timeout));
       if (!wait.is_wanted) return JobOutcome{job, {}, {}};
 
       while (true) {
@@ -232,9 +304,23 @@ Client::Client(Client&&) noexcept = default;
 Client& Client::operator=(Client&&) noexcept = default;
 Client::~Client() = default;
 
-Outcome<Client> Client::connect(std::string_view name) {
+Outcome<Client> Client::connect(std::string_view name, const std::string& host) {
   auto bus = std::make_unique<Bus>();
   bus->name = name;
+  bus->is_system = name == "system";
+  if (!host.empty()) {
+    try {
+      bus->connection = sdbus::createRemoteSystemBusConnection(host);
+      bus->set_timeout(remote_timeout);
+      return Client(std::move(bus));
+    } catch (const sdbus::Error& error) {
+      return fail_with(
+          exit_failure,
+          fmt::format("cannot reach the system bus of {} by ssh ({}); try: ssh {} "
+                      "systemctl status dbus",
+                      printable(host), printable(error.getMessage()), printable(host)));
+    }
+  }
   if (name != "system" && name != "user" && name.find(':') == std::string_view::npos)
     return fail_with(exit_usage,
                      fmt::format("no bus is called \"{}\": give system, user or an address "
@@ -291,6 +377,8 @@ Outcome<SiteStatus> Client::status(const std::string& site) {
     read_property(properties, "TargetWorkers", status.target_workers);
     read_property(properties, "ReadyWorkers", status.ready_workers);
     read_property(properties, "BusyWorkers", status.busy_workers);
+    read_property(properties, "DrainingWorkers", status.draining_workers);
+    read_property(properties, "ConfigHash", status.config_hash);
     read_property(properties, "StartedTimestamp", status.started_usec);
     read_property(properties, "LastReloadTimestamp", status.last_reload_usec);
     read_property(properties, "LastReloadResult", status.last_reload_result);
@@ -314,19 +402,145 @@ Outcome<std::vector<WorkerStatus>> Client::workers(const std::string& site) {
 }
 
 Outcome<JobOutcome> Client::reload(const std::string& site, const JobWait& wait) {
-  return bus_->run_job(site, "reload", wait, [](SiteProxy& proxy) { return proxy.Reload({}); });
+  return bus_->run_job(site, "reload", wait, [](SiteProxy& proxy, Microseconds timeout) {
+    return start_job(proxy, "Reload", timeout);
+  });
 }
 
 Outcome<JobOutcome> Client::reexec(const std::string& site, const JobWait& wait) {
   return bus_->run_job(
-      site, "reexec", wait, [](SiteProxy& proxy) { return proxy.Reexec({}); },
+      site, "reexec", wait,
+      [](SiteProxy& proxy, Microseconds timeout) { return start_job(proxy, "Reexec", timeout); },
       std::chrono::seconds(20));
 }
 
 Outcome<JobOutcome> Client::scale(const std::string& site, std::uint32_t workers,
                                   const JobWait& wait) {
-  return bus_->run_job(site, "scale", wait,
-                       [workers](SiteProxy& proxy) { return proxy.Scale(workers, {}); });
+  return bus_->run_job(site, "scale", wait, [workers](SiteProxy& proxy, Microseconds timeout) {
+    return start_job(proxy, "Scale", timeout, workers);
+  });
+}
+
+Outcome<JobOutcome> Client::recycle(const std::string& site, std::uint32_t pid,
+                                    const JobWait& wait) {
+  return bus_->run_job(site, "recycle", wait, [pid](SiteProxy& proxy, Microseconds timeout) {
+    return start_job(proxy, "Recycle", timeout, pid);
+  });
+}
+
+Outcome<JobOutcome> Client::drain(const std::string& site, const JobWait& wait) {
+  return bus_->run_job(site, "drain", wait, [](SiteProxy& proxy, Microseconds timeout) {
+    return start_job(proxy, "Drain", timeout);
+  });
+}
+
+Outcome<JobOutcome> Client::undrain(const std::string& site, const JobWait& wait) {
+  return bus_->run_job(site, "undrain", wait, [](SiteProxy& proxy, Microseconds timeout) {
+    return start_job(proxy, "Undrain", timeout);
+  });
+}
+
+Outcome<std::vector<RequestStatus>> Client::requests(const std::string& site) {
+  return bus_->guarded(site, "requests", [&] {
+    return read_requests(SiteProxy(*bus_->connection, site).ListRequests({}));
+  });
+}
+
+Outcome<std::vector<RequestStatus>> Client::all_requests(const std::string& site) {
+  return bus_->guarded(site, "requests", [&] {
+    SiteProxy proxy(*bus_->connection, site);
+    try {
+      return read_requests(proxy.ListRequests({{"all", sdbus::Variant(true)}}));
+    } catch (const sdbus::Error& error) {
+      if (error.getName() != "org.greend1.Error.InvalidArgument") throw;
+      return read_requests(proxy.ListRequests({}));  // an older greend
+    }
+  });
+}
+
+Outcome<std::string> Client::backtrace(const std::string& site, std::uint32_t pid) {
+  auto text = bus_->guarded(site, "backtrace", [&] {
+    SiteProxy proxy(*bus_->connection, site);
+    const sdbus::UnixFd stacks = proxy.Backtrace(pid, {});
+    return read_text(stacks.get());
+  });
+  if (!text) return std::unexpected(std::move(text).error());
+  if (!*text)
+    return fail_with(exit_failure, fmt::format("{}: the stacks of process {} can't be read ({}); "
+                                               "try again",
+                                               site, pid, text->error().message()));
+  return std::move(**text);
+}
+
+Outcome<std::string> Client::settings(const std::string& site, const std::string& which) {
+  return bus_->guarded(site, "config", [&] {
+    SiteProxy proxy(*bus_->connection, site);
+    return proxy.DescribeSettings(which, {});
+  });
+}
+
+Outcome<> Client::wait_for_change(Microseconds limit) {
+  try {
+    bus_->wait_for_bus(Clock::now() + limit);
+    while (bus_->connection->processPendingRequest()) {
+    }
+    return {};
+  } catch (const sdbus::Error& error) {
+    return fail_with(exit_failure, fmt::format("the {} bus closed the connection ({}); try again",
+                                               bus_->name, printable(error.getMessage())));
+  }
+}
+
+std::vector<UnitStatus> Client::units() {
+  using Row =
+      sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
+                    sdbus::ObjectPath, std::uint32_t, std::string, sdbus::ObjectPath>;
+  std::vector<UnitStatus> found;
+  try {
+    auto manager = sdbus::createProxy(*bus_->connection, systemd_name, "/org/freedesktop/systemd1");
+    std::vector<Row> rows;
+    manager->callMethod("ListUnitsByPatterns")
+        .onInterface("org.freedesktop.systemd1.Manager")
+        .withArguments(std::vector<std::string>{},
+                       std::vector<std::string>{"green@*.service", "green@*.socket"})
+        .storeResultsTo(rows);
+    for (const Row& row : rows) found.push_back({row.get<0>(), row.get<3>(), row.get<4>()});
+  } catch (const sdbus::Error&) {
+    return {};  // no systemd on this bus: then there are no units
+  }
+  return found;
+}
+
+Outcome<> Client::verify_owner(const std::string& site) {
+  if (!bus_->is_system) return {};
+  const std::string name = bus_name_of_site(site);
+  const std::string wanted = fmt::format("green@{}.service", site);
+  const auto found = bus_->guarded(site, "a look at who serves it", [&] {
+    Properties owner;
+    sdbus::createProxy(*bus_->connection, "org.freedesktop.DBus", "/org/freedesktop/DBus")
+        ->callMethod("GetConnectionCredentials")
+        .onInterface("org.freedesktop.DBus")
+        .withArguments(name)
+        .storeResultsTo(owner);
+    return owner;
+  });
+  if (!found) return std::unexpected(found.error());
+  const auto number = [&found](const char* key) {
+    const auto entry = found->find(key);
+    return entry == found->end() ? ~0U : entry->second.get<std::uint32_t>();
+  };
+  const std::uint32_t user = number("UnixUserID");
+  const std::uint32_t process = number("ProcessID");
+  // Root can be whom it likes; and who runs greend by hand knows it.
+  if (user == 0 || user == ::getuid()) return {};
+  const std::string unit = bus_->unit_of(process);
+  if (unit == wanted) return {};
+  return fail_with(
+      exit_failure,
+      fmt::format(
+          "{}: its name on the bus is taken by process {} of uid {} in {}, which is not {}, "
+          "so nothing was asked of it; see: systemctl status {}",
+          site, process, user, unit.empty() ? "no unit" : printable(unit), wanted, process));
 }
 
 }  // namespace green::ctl

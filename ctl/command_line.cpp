@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <sstream>
 
 #include "common/text.h"
 #include "ctl/verb.h"
@@ -84,7 +85,21 @@ ExitStatus run_greenctl(const std::vector<std::string>& arguments, const std::st
   app.add_option("--bus", session.bus,
                  "system, user or a D-Bus address (default: $GREEN_BUS, system)")
       ->type_name("BUS");
+  bool is_of_user = false;
+  bool has_no_legend = false;
+  bool has_no_pager = false;
+  bool asks_no_password = false;
+  app.add_flag("--user", is_of_user, "Sites of this user: the same as --bus=user")
+      ->excludes("--bus");
+  app.add_option("-H,--host", session.host, "Sites of another machine, by ssh")
+      ->type_name("[USER@]HOST")
+      ->excludes("--bus")
+      ->excludes("--user");
   app.add_flag("--json{pretty}", json, "Write JSON; --json=short: on one line");
+  app.add_flag("-q,--quiet", session.is_quiet, "Say nothing when all went well");
+  app.add_flag("--no-legend", has_no_legend, "No heading above tables");
+  app.add_flag("--no-pager", has_no_pager, "Do not show what is long by a pager");
+  app.add_flag("--no-ask-password", asks_no_password, "Do not ask for authentication");
 
   const auto verbs = make_verbs();
   std::map<const CLI::App*, Verb*> verb_of;
@@ -108,8 +123,23 @@ ExitStatus run_greenctl(const std::vector<std::string>& arguments, const std::st
   else if (!json.empty())
     return refuse({exit_usage, fmt::format("--json={}: must be pretty or short", printable(json))});
 
-  const auto done = verb_of.at(app.get_subcommands().front())->run(session);
-  if (!done) return refuse(done.error());
+  if (is_of_user) session.bus = "user";
+  if (!session.host.empty()) session.bus = "system";
+  session.has_legend = !has_no_legend;
+  session.has_pager = !has_no_pager;
+  session.may_ask_password = !asks_no_password;
+  session.out_is_terminal = streams.out_is_terminal;
+
+  Verb& verb = *verb_of.at(app.get_subcommands().front());
+  std::ostringstream page;
+  const bool is_paged = streams.out_is_terminal && session.has_pager && verb.may_page();
+  if (is_paged) session.out = &page;
+  const auto done = verb.run(session);
+  if (is_paged && !show_by_pager(page.str())) streams.out << page.str();
+  if (!done) {
+    streams.out.flush();
+    return refuse(done.error());
+  }
   streams.out.flush();
   if (!streams.out) return refuse({exit_failure, "cannot write the output"});
   return exit_success;

@@ -14,6 +14,7 @@ struct Streams {
   std::ostream& err;
   bool has_colour = false;
   bool err_is_terminal = false;  ///< then progress is shown there
+  bool out_is_terminal = false;  ///< then what is long is shown by a pager
 };
 
 /// `default_bus`: what --bus says when it is not given.

@@ -34,7 +34,7 @@ Outcome<JobWait> JobOptions::wait() const {
 }
 
 Progress::Progress(Session& session)
-    : stream_(session.json == JsonStyle::off ? session.progress : nullptr) {}
+    : stream_(session.json == JsonStyle::off && !session.is_quiet ? session.progress : nullptr) {}
 
 std::function<void(const std::string&)> Progress::listener() {
   if (stream_ == nullptr) return {};
@@ -59,7 +59,7 @@ Outcome<> report_job(Session& session, const std::string& site, std::string_view
     *session.out << format_json(json, session.json);
   }
   if (outcome.result.empty() || outcome.result == "done") {
-    if (session.json == JsonStyle::off && !outcome.message.empty())
+    if (session.json == JsonStyle::off && !outcome.message.empty() && !session.is_quiet)
       *session.out << harmless(outcome.message) << "\n";
     return {};
   }

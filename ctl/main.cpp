@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
     return green::ctl::run_greenctl({argv + (argc > 0 ? 1 : 0), argv + argc},
                                     bus != nullptr && *bus != '\0' ? bus : "system",
                                     {std::cout, std::cerr, green::ctl::wants_colour(STDOUT_FILENO),
-                                     ::isatty(STDERR_FILENO) == 1});
+                                     ::isatty(STDERR_FILENO) == 1, ::isatty(STDOUT_FILENO) == 1});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "greenctl: %s\n", error.what());
     return green::exit_failure;

@@ -35,15 +35,16 @@ std::string format_json(const nlohmann::ordered_json& json, JsonStyle style) {
 }
 
 std::string format_table(const std::vector<Column>& columns,
-                         const std::vector<std::vector<std::string>>& rows) {
+                         const std::vector<std::vector<std::string>>& rows, bool has_legend,
+                         const std::vector<Colour>& colours) {
   std::vector<std::size_t> widths;
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    std::size_t width = width_of(columns[i].title);
+    std::size_t width = has_legend ? width_of(columns[i].title) : 0;
     for (const auto& row : rows) width = std::max(width, width_of(row.at(i)));
     widths.push_back(width);
   }
   std::string table;
-  const auto append = [&](const auto& cell_of) {
+  const auto append = [&](const auto& cell_of, Colour colour) {
     std::string line;
     for (std::size_t i = 0; i < columns.size(); ++i) {
       const std::string_view cell = cell_of(i);
@@ -52,11 +53,25 @@ std::string format_table(const std::vector<Column>& columns,
       line += columns[i].is_number ? padding + std::string(cell) : std::string(cell) + padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    table += line + "\n";
+    table += paint(line, colour, true) + "\n";
   };
-  append([&](std::size_t i) { return columns[i].title; });
-  for (const auto& row : rows) append([&](std::size_t i) { return std::string_view(row[i]); });
+  if (has_legend) append([&](std::size_t i) { return columns[i].title; }, Colour::none);
+  for (std::size_t row = 0; row < rows.size(); ++row)
+    append([&](std::size_t i) { return std::string_view(rows[row][i]); },
+           row < colours.size() ? colours[row] : Colour::none);
   return table;
+}
+
+std::string format_size(std::uint64_t bytes) {
+  if (bytes == 0) return "-";
+  auto size = static_cast<double>(bytes);
+  const char* unit = "B";
+  for (const char* const next : {"K", "M", "G", "T"}) {
+    if (size < 1024) break;
+    size /= 1024;
+    unit = next;
+  }
+  return fmt::format("{:.1f}{}", size, unit);
 }
 
 std::string format_timestamp(std::uint64_t realtime) {

@@ -20,9 +20,14 @@ struct Column {
   std::string_view title;
   bool is_number = false;  ///< aligned to the right
 };
-/// Two spaces between columns, no space at a line's end.
+enum class Colour { none, green, yellow, red };
+
+/// Two spaces between columns, no space at a line's end. `colours`: of the rows, or empty.
 std::string format_table(const std::vector<Column>& columns,
-                         const std::vector<std::vector<std::string>>& rows);
+                         const std::vector<std::vector<std::string>>& rows, bool has_legend = true,
+                         const std::vector<Colour>& colours = {});
+/// "12.3M", as systemctl writes sizes; "-": not known.
+std::string format_size(std::uint64_t bytes);
 
 /// "Sun 2026-11-22 17:13:08 UTC", in local time, of µs of CLOCK_REALTIME.
 std::string format_timestamp(std::uint64_t realtime_usec);
@@ -37,7 +42,6 @@ std::uint64_t monotonic_now_usec();
 /// escaped.
 std::string harmless(std::string_view text);
 
-enum class Colour { none, green, yellow, red };
 std::string paint(std::string_view text, Colour colour, bool is_enabled);
 /// A terminal that can, and no NO_COLOR (https://no-color.org).
 bool wants_colour(int descriptor);

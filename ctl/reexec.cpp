@@ -18,6 +18,7 @@ class Reexec final : public Verb {
     if (!wait) return std::unexpected(wait.error());
     const auto site = session.site(site_);
     if (!site) return std::unexpected(site.error());
+    session.expect_questions();
     const auto outcome = [&] {
       Progress progress(session);
       wait->on_phase = progress.listener();

@@ -9,10 +9,20 @@
 #include <string>
 #include <vector>
 
+#include "ctl/child.h"
 #include "ctl/client.h"
 #include "ctl/output.h"
 
-#define GREEN_VERBS(VERB) VERB(status) VERB(workers) VERB(reload) VERB(scale) VERB(reexec)
+#define GREEN_VERBS(VERB) \
+  VERB(list)              \
+  VERB(status)            \
+  VERB(workers)           \
+  VERB(requests)          \
+  VERB(top)               \
+  VERB(backtrace)         \
+  VERB(logs)              \
+  VERB(reload)            \
+  VERB(scale) VERB(recycle) VERB(drain) VERB(undrain) VERB(reexec) VERB(config) VERB(wait)
 
 namespace green::ctl {
 
@@ -20,18 +30,27 @@ namespace green::ctl {
 class Session {
  public:
   std::string bus = "system";
+  std::string host;  ///< "[user@]host" by ssh; empty: this machine
   JsonStyle json = JsonStyle::off;
+  bool is_quiet = false;
+  bool has_legend = true;
+  bool has_pager = true;
+  bool may_ask_password = true;
+  bool out_is_terminal = false;
   bool has_colour = false;
   std::ostream* out = nullptr;
   /// Where progress is shown; nullptr: nobody watches.
   std::ostream* progress = nullptr;
 
   Outcome<Client*> client();
+  /// Before a change: polkit may want to ask something here.
+  void expect_questions();
   /// The site meant by `requested`, which may be empty.
   Outcome<std::string> site(const std::string& requested);
 
  private:
   std::optional<Client> client_;
+  TtyAgent agent_;
 };
 
 class Verb {
@@ -49,6 +68,8 @@ class Verb {
   /// Adds the verb's own options and arguments.
   virtual void declare(CLI::App& command) = 0;
   virtual Outcome<> run(Session& session) = 0;
+  /// Its output may be longer than a screen: shown by a pager where there is a terminal.
+  virtual bool may_page() const { return false; }
 
  private:
   std::string name_, synopsis_, help_;

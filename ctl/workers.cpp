@@ -23,11 +23,15 @@ nlohmann::ordered_json to_json(const std::vector<WorkerStatus>& workers) {
           worker.busy_since_usec == 0 ? 0 : span_between(worker.busy_since_usec, now).count()},
          {"requests", worker.requests},
          {"connections", worker.connections},
+         {"in_flight", worker.in_flight},
+         {"rss_bytes", worker.rss_bytes},
+         {"pss_bytes", worker.pss_bytes},
+         {"cpu_usec", worker.cpu_nsec / 1000},
          {"started_usec", worker.started_usec}});
   return list;
 }
 
-std::string to_table(const std::vector<WorkerStatus>& workers) {
+std::string to_table(const std::vector<WorkerStatus>& workers, bool has_legend) {
   const std::uint64_t now = realtime_usec();
   const std::uint64_t monotonic_now = monotonic_now_usec();
   std::vector<std::vector<std::string>> rows;
@@ -38,6 +42,8 @@ std::string to_table(const std::vector<WorkerStatus>& workers) {
     rows.push_back({std::to_string(worker.slot), std::to_string(worker.pid),
                     std::to_string(worker.generation), printable(worker.state), activity,
                     std::to_string(worker.requests), std::to_string(worker.connections),
+                    format_size(worker.rss_bytes), format_size(worker.pss_bytes),
+                    format_span(Microseconds(static_cast<std::int64_t>(worker.cpu_nsec / 1000))),
                     format_span(span_between(worker.started_usec, now))});
   }
   return format_table({{"WORKER", true},
@@ -47,20 +53,24 @@ std::string to_table(const std::vector<WorkerStatus>& workers) {
                        {"ACTIVITY"},
                        {"REQUESTS", true},
                        {"CONNECTIONS", true},
+                       {"RSS", true},
+                       {"PSS", true},
+                       {"CPU", true},
                        {"UPTIME", true}},
-                      rows);
+                      rows, has_legend);
 }
 
 class Workers final : public Verb {
  public:
   Workers() : Verb("workers", "[SITE]", "List a site's worker processes") {}
   void declare(CLI::App& command) override { command.add_option("SITE", site_); }
+  bool may_page() const override { return true; }
   Outcome<> run(Session& session) override {
     const auto site = session.site(site_);
     if (!site) return std::unexpected(site.error());
     const auto workers = (*session.client())->workers(*site);
     if (!workers) return std::unexpected(workers.error());
-    *session.out << (session.json == JsonStyle::off ? to_table(*workers)
+    *session.out << (session.json == JsonStyle::off ? to_table(*workers, session.has_legend)
                                                     : format_json(to_json(*workers), session.json));
     return {};
   }

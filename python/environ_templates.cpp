@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "daemon/http/ascii.h"
+#include "python/latin1.h"
 
 namespace green::python {
 namespace {
@@ -12,11 +13,6 @@ constexpr unsigned char many_changes = 8;
 /// Longer values are not kept from request to request.
 constexpr std::size_t longest_kept = 512;
 constexpr std::size_t longest_names = 2048;
-
-PyRef latin1(std::string_view text) {
-  return PyRef::steal(
-      PyUnicode_DecodeLatin1(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
-}
 
 /// Of a str that latin1() made.
 std::string_view text_of(PyObject* text) {

@@ -2,6 +2,9 @@
 
 #include <cstddef>
 
+#include "python/client_gone.h"
+#include "python/latin1.h"
+
 namespace green::python {
 namespace {
 
@@ -22,16 +25,6 @@ bool read_text(const char* caller, PyObject* object, const char* part, std::stri
 }
 
 }  // namespace
-
-std::optional<std::string_view> latin1_view(PyObject* text) {
-  if (PyUnicode_READY(text) < 0) {
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) return std::nullopt;
-  return std::string_view(reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(text)),
-                          static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)));
-}
 
 bool read_headers(const char* caller, PyObject* list, std::vector<http::Header>& headers) {
   if (!PyList_Check(list)) {
@@ -61,7 +54,7 @@ bool read_headers(const char* caller, PyObject* list, std::vector<http::Header>&
 
 void raise_error(const Error& error) {
   if (error.code() == ErrorCode::unavailable)
-    PyErr_SetString(PyExc_ConnectionResetError, error.message().c_str());
+    raise_client_gone(error.message().c_str());
   else
     PyErr_SetString(PyExc_ValueError, error.message().c_str());
 }

@@ -3,16 +3,11 @@
 
 #include <Python.h>
 
-#include <optional>
-#include <string_view>
 #include <vector>
 
 #include "daemon/http/application.h"
 
 namespace green::python {
-
-/// The bytes of a str whose characters are all latin-1, without a copy; nullopt of any other.
-std::optional<std::string_view> latin1_view(PyObject* text);
 
 /// Views of `list`'s texts. False with an exception set that begins with `caller`: TypeError for
 /// other types, ValueError for characters outside latin-1.

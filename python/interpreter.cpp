@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "python/python_choice.h"
+#include "python/standard_streams.h"
 #include "python/traceback.h"
 
 namespace green::python {
@@ -150,6 +151,7 @@ Started start_interpreter(const Settings& settings) {
     if (!choice->prefix.empty()) adopt_installation(*choice);
     put_first_on_path(settings.pythonpath);
     buffer_output_by_line();
+    log_standard_streams();
     py::module_::import("traceback");  // now: when it is needed, memory or descriptors may be short
   } catch (py::error_already_set& error) {
     error.restore();

@@ -16,7 +16,8 @@ namespace green::python {
 ///  - `python` is taken relative to the folder the process was started in, then chdir is done;
 ///  - sys.path: pythonpath in its order, the working folder, then the standard library and
 ///  site-packages;
-///  - no signal handlers, no user site-packages; standard output and error are line-buffered.
+///  - no signal handlers, no user site-packages; standard output and error are line-buffered, or
+///    entries of the journal where they lead there (standard_streams.h).
 std::expected<void, LoadFailure> start_interpreter(const Settings& settings);
 
 }  // namespace green::python

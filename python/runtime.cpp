@@ -3,12 +3,17 @@
 
 #include <pybind11/embed.h>
 
+#include <csignal>
 #include <set>
 
 #include "common/log.h"
 #include "python/app_loader.h"
 #include "python/application_fork.h"
+#include "python/application_output.h"
+#include "python/asgi_application.h"
 #include "python/fork_hazards.h"
+#include "python/green_module.h"
+#include "python/interface.h"
 #include "python/interpreter.h"
 #include "python/last_traceback.h"
 #include "python/traceback.h"
@@ -20,20 +25,29 @@ namespace {
 
 namespace py = pybind11;
 
+/// What faulthandler found is what it puts back when the interpreter ends: by default, a signal on
+/// its way then would end the process amid its end.
+void ignore_after_finalize(int number) {
+  struct sigaction found{};
+  ::sigaction(number, nullptr, &found);
+  if ((found.sa_flags & SA_SIGINFO) == 0 && found.sa_handler == SIG_DFL) ::signal(number, SIG_IGN);
+}
+
 class CPythonRuntime final : public Runtime {
  public:
   CPythonRuntime(const Settings& settings, std::set<unsigned long> known_sockets)
-      : app_(settings.app),
-        script_name_(settings.script_name),
-        known_sockets_(std::move(known_sockets)) {}
+      : settings_(settings), known_sockets_(std::move(known_sockets)) {}
   // Without finalize() (an error path, a process about to end) the interpreter stays, and with it
   // whatever we hold of it.
   ~CPythonRuntime() override { static_cast<void>(application_.release()); }
 
   std::expected<void, LoadFailure> load_application() override {
-    auto loaded = python::load_application(app_);
+    auto loaded = python::load_application(settings_.app);
     end_if_forked();
     if (!loaded) return std::unexpected(loaded.error());
+    auto interface = choose_interface(settings_, loaded->get());
+    if (!interface) return std::unexpected(interface.error());
+    interface_ = *interface;
     application_ = std::move(*loaded);
     return {};
   }
@@ -49,16 +63,21 @@ class CPythonRuntime final : public Runtime {
 
   void freeze() override {
     try {
+      // What each worker would import for itself, which dirties a megabyte of what they share.
+      for (const char* name : {"wsgiref.util", "threading"}) py::module_::import(name);
+      if (interface_ == Interface::asgi) asgi_helpers().attr("import_loop")(settings_.loop);
       py::module_ gc = py::module_::import("gc");
       gc.attr("collect")();
       gc.attr("freeze")();
     } catch (py::error_already_set& error) {
       error.restore();
-      log_warning("gc.freeze failed, so workers share less memory: {}", take_exception_line());
+      log_warning("preparing the forks failed, so workers share less memory: {}",
+                  take_exception_line());
     }
   }
 
   void before_fork() override {
+    finish_application_text();  // once, and not by each child
     set_own_fork(true);
     PyOS_BeforeFork();
   }
@@ -72,6 +91,7 @@ class CPythonRuntime final : public Runtime {
   }
 
   void enable_stack_dumps(int dump_signal, int fd) override {
+    ignore_after_finalize(dump_signal);
     try {
       py::module_ faulthandler = py::module_::import("faulthandler");
       faulthandler.attr("enable")(fd, true);
@@ -82,18 +102,34 @@ class CPythonRuntime final : public Runtime {
     }
   }
 
+  void dump_stacks_on(int number, int fd) override {
+    ignore_after_finalize(number);
+    try {
+      py::module_::import("faulthandler").attr("register")(number, fd, true, false);
+    } catch (py::error_already_set& error) {
+      error.restore();
+      log_warning("stacks can't be asked for: {}", take_exception_line());
+    }
+  }
+
   std::expected<std::unique_ptr<SiteApplication>, LoadFailure> make_application(
       bool multiprocess, std::size_t threads) override {
     try {
+      if (interface_ == Interface::asgi)
+        return std::make_unique<AsgiApplication>(PyRef::borrow(application_.get()), settings_,
+                                                 last_traceback_);
       if (threads > 1)
         return std::make_unique<WsgiThreads>(application_.get(), multiprocess, threads,
-                                             last_traceback_, script_name_);
+                                             last_traceback_, settings_.script_name);
       return std::make_unique<WsgiApplication>(
           PyRef::borrow(application_.get()),
-          Concurrency{.processes = multiprocess, .threads = false}, last_traceback_, script_name_);
+          Concurrency{.processes = multiprocess, .threads = false}, last_traceback_,
+          settings_.script_name);
     } catch (py::error_already_set& error) {
       error.restore();
       return std::unexpected(LoadFailure{StartFailure::application, take_traceback()});
+    } catch (std::runtime_error& error) {
+      return std::unexpected(LoadFailure{StartFailure::configuration, error.what()});
     }
   }
 
@@ -107,18 +143,24 @@ class CPythonRuntime final : public Runtime {
 
   void finalize() override {
     application_.reset();
+    finish_application_text();
     if (Py_FinalizeEx() < 0) log_debug("what Python had buffered could not be written at its end");
   }
 
  private:
-  std::string app_;
-  std::string script_name_;
+  const Settings settings_;
+  Interface interface_ = Interface::wsgi;
   std::set<unsigned long> known_sockets_;
   PyRef application_;
   LastTraceback last_traceback_;
 };
 
 }  // namespace
+
+pid_t thread_with_gil() {
+  const PyThreadState* const state = _PyThreadState_UncheckedGet();
+  return state == nullptr ? 0 : static_cast<pid_t>(state->native_thread_id);
+}
 
 std::expected<std::unique_ptr<Runtime>, LoadFailure> Runtime::create(const Settings& settings) {
   auto known_sockets = open_sockets();

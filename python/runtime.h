@@ -2,6 +2,8 @@
 // All calls on the thread that made the Runtime, which holds the GIL except inside without_gil().
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -30,19 +32,52 @@ struct CallsUnderWay {
   std::uint64_t oldest_usec = 0;  ///< CLOCK_MONOTONIC at the start of the oldest that runs; 0: none
 };
 
+/// What only the application's side knows of the calls it has.
+struct CallDetails {
+  /// Answered, but the call goes on.
+  struct Background {
+    std::uint64_t since_usec = 0;  ///< CLOCK_MONOTONIC at the call's start
+    std::string name;              ///< "GET /path"
+  };
+  std::vector<const http::Exchange*> waiting{};  ///< for a thread
+  std::vector<Background> background{};
+};
+
+/// Where an application's calls run.
+enum class Calls {
+  in_place,    ///< on the loop thread, until call() returns
+  on_threads,  ///< of a pool (threads = N)
+  as_tasks,    ///< of an asyncio event loop on the loop thread (ASGI)
+};
+
 /// The site's application behind the HTTP seam.
 class SiteApplication : public http::Application {
  public:
-  /// Where calls go on after call() has returned (threads = N): before the first, starts what runs
-  /// them. `on_progress` is called on the loop thread whenever some were answered or have ended.
+  virtual Calls calls() const = 0;
+  /// Where calls go on after call() has returned: before the first, starts what runs them.
+  /// `on_progress` is called on the loop thread whenever some were answered or have ended.
   virtual Result<void> start(http::Reactor& reactor, std::function<void()> on_progress) = 0;
+  /// What the application does in each worker before its first request (ASGI's lifespan). After
+  /// start(); the reactor turns meanwhile. Returns early where that is stopped.
+  virtual std::expected<void, LoadFailure> start_up() { return {}; }
+  /// Turns the reactor, until it is stopped or fails.
+  virtual Result<void> run_loop(http::Reactor& reactor) { return reactor.run(); }
+  /// The worker drains from here on.
+  virtual void drain() {}
+  /// Every reply is over: waits for calls that go on all the same, and ends what start_up() began.
+  virtual void wind_down(const std::function<void()>& done) { done(); }
   /// Loop thread.
   virtual CallsUnderWay under_way() const = 0;
+  /// Loop thread.
+  virtual CallDetails details() const { return {}; }
   /// Loop thread. Gives up calls that run on threads and began at `begun_by_usec` or before, and,
   /// with `waiting_too`, those that have waited for a thread since then: their clients get 504, or
   /// are cut off. Returns which, as "GET /path"; each once. What they run goes on.
   virtual std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) = 0;
 };
+
+/// The kernel's number of the thread that holds the GIL; 0: none does. Async-signal-safe.
+pid_t thread_with_gil();
 
 class Runtime {
  public:
@@ -60,8 +95,8 @@ class Runtime {
   /// (fd 9)".
   virtual std::vector<std::string> fork_hazards() = 0;
 
-  /// gc.collect() and gc.freeze(): keeps the pages that workers share shared. In the zygote, before
-  /// forks.
+  /// Imports what workers need beside the application, then gc.collect() and gc.freeze(): keeps the
+  /// pages that workers share shared. In the zygote, before forks.
   virtual void freeze() = 0;
 
   /// Around fork(2): PyOS_BeforeFork / PyOS_AfterFork_*, so that os.register_at_fork hooks run.
@@ -73,10 +108,14 @@ class Runtime {
   /// Again after anything that may have set handlers of its own (the import).
   virtual void enable_stack_dumps(int dump_signal, int fd) = 0;
 
+  /// Stacks on `number` go to `fd`, which must stay open. Before make_application().
+  virtual void dump_stacks_on(int number, int fd) = 0;
+
   /// The loaded application; it must go before finalize(). `multiprocess`, for wsgi.multiprocess.
   /// `threads` 1: called on this thread, with the GIL. More: called on as many threads of its own,
-  /// and this thread must not hold the GIL while its loop runs.
-  /// A child that the application forks in a request and that returns is ended.
+  /// and this thread must not hold the GIL while its loop runs. An ASGI application: called as
+  /// tasks of an event loop, which is made here. A child that the application forks in a request
+  /// and that returns is ended.
   virtual std::expected<std::unique_ptr<SiteApplication>, LoadFailure> make_application(
       bool multiprocess, std::size_t threads) = 0;
 

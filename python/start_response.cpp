@@ -1,14 +1,14 @@
 #include "python/start_response.h"
 
-#include <structmember.h>
-
 #include <cstddef>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include "python/application_fork.h"
+#include "python/callable_type.h"
 #include "python/header_list.h"
+#include "python/latin1.h"
 
 namespace green::python {
 namespace {
@@ -137,12 +137,6 @@ bool read_arguments(PyObject* const* arguments, std::size_t flags, PyObject* nam
   return false;
 }
 
-void deallocate(PyObject* object) {
-  PyTypeObject* type = Py_TYPE(object);
-  type->tp_free(object);
-  Py_DECREF(type);
-}
-
 /// From here on, its write() raises RuntimeError.
 void forget_write(StartResponseObject& self) {
   WriteObject* write = std::exchange(self.write, nullptr);
@@ -153,29 +147,13 @@ void forget_write(StartResponseObject& self) {
 
 void deallocate_start_response(PyObject* object) {
   forget_write(*as_start_response(object));
-  deallocate(object);
-}
-
-PyTypeObject* make_callable_type(const char* name, std::size_t size, std::size_t vectorcall_offset,
-                                 destructor dealloc) {
-  // The type keeps a pointer to its name only; the members are copied.
-  PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET,
-                            static_cast<Py_ssize_t>(vectorcall_offset), READONLY, nullptr},
-                           {nullptr, 0, 0, 0, nullptr}};
-  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-                         {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-                         {Py_tp_members, members},
-                         {0, nullptr}};
-  PyType_Spec spec{
-      name, static_cast<int>(size), 0,
-      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
-  return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  free_instance(object);
 }
 
 /// A new reference; null with an exception set.
 PyObject* write_of(StartResponseObject& self) {
   static PyTypeObject* type = make_callable_type("green.write", sizeof(WriteObject),
-                                                 offsetof(WriteObject, vectorcall), deallocate);
+                                                 offsetof(WriteObject, vectorcall), free_instance);
   if (self.write == nullptr) {
     self.write = type == nullptr ? nullptr : as_write(type->tp_alloc(type, 0));
     if (self.write == nullptr) return nullptr;

@@ -165,10 +165,10 @@ void ThreadedExchange::abort() {
 /// The connection's exchange may go on to its next request while this call runs close().
 void ThreadedExchange::keep_what_the_log_names() {
   method_ = request_.method;
-  target_ = request_.target;
+  path_ = request_.path;
   request_ = {};
   request_.method = method_;
-  request_.target = target_;
+  request_.path = path_;
 }
 
 }  // namespace green::python

@@ -34,12 +34,14 @@ class ThreadedExchange final : public http::Exchange {
   /// CLOCK_MONOTONIC at open(), until the reply is over; 0 from then on.
   std::uint64_t waiting_since_usec() const { return exchange_ == nullptr ? 0 : opened_usec_; }
   bool is_given_up() const { return is_given_up_; }
+  /// The connection's exchange; null once that is answered.
+  const http::Exchange* passes_to() const { return exchange_; }
 
   // Pool thread, with the GIL.
   /// Before the call. `checker` is the thread's own: it finds the errors that the connection would.
   void begin_call(http::ResponseWriter& checker, std::uint64_t now_usec);
   void end_call();
-  /// Until finish(): the whole request. From then on its method and target alone.
+  /// Until finish(): the whole request. From then on its method and path alone.
   const http::Request& request() const override { return request_; }
   Result<void> start(int status, std::string_view reason,
                      std::span<const http::Header> headers) override;
@@ -72,7 +74,7 @@ class ThreadedExchange final : public http::Exchange {
   // The pool thread's, during the call.
   http::Request request_;
   std::string method_;
-  std::string target_;
+  std::string path_;
   http::ResponseWriter* checker_ = nullptr;
   std::optional<ReplyNews::Head> head_;  ///< not handed over yet
   Stage stage_ = Stage::open;

@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "python/application_fork.h"
+#include "python/client_gone.h"
 #include "python/early_hints.h"
 #include "python/file_wrapper.h"
 #include "python/start_response.h"
@@ -78,8 +79,7 @@ WsgiApplication::Outcome WsgiApplication::call_application(Call& call, PyObject*
   end_if_forked();
   const Outcome outcome = call.result ? send_body(call) : Outcome::failed;
   // Whatever an application makes of our ConnectionResetError, it is not its fault.
-  if (outcome == Outcome::failed && !call.exchange.client_connected() &&
-      PyErr_ExceptionMatches(PyExc_OSError) != 0)
+  if (outcome == Outcome::failed && !call.exchange.client_connected() && raised_for_gone_client())
     return Outcome::client_gone;
   return outcome;
 }
@@ -133,7 +133,7 @@ WsgiApplication::Outcome WsgiApplication::send_parts(Call& call) {
 
 void WsgiApplication::report(const http::Request& request, std::string_view what) {
   std::string traceback = take_traceback();
-  log_error("{} {}: {}\n{}", request.method, request.target.substr(0, logged_target_size), what,
+  log_error("{} {}: {}\n{}", request.method, request.path.substr(0, logged_target_size), what,
             traceback);
   last_traceback_.set(std::move(traceback));
 }

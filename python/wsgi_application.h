@@ -21,6 +21,7 @@ class WsgiApplication final : public SiteApplication {
   WsgiApplication(PyRef application, Concurrency concurrency, LastTraceback& last_traceback,
                   const std::string& script_name = {});
 
+  Calls calls() const override { return Calls::in_place; }
   Result<void> start(http::Reactor&, std::function<void()>) override { return {}; }
   CallsUnderWay under_way() const override { return {}; }
   std::vector<std::string> give_up_calls(std::uint64_t, bool) override { return {}; }

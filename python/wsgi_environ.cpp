@@ -9,6 +9,9 @@
 #include "daemon/http/body.h"
 #include "python/early_hints.h"
 #include "python/file_wrapper.h"
+#include "python/interned.h"
+#include "python/latin1.h"
+#include "python/percent_decode.h"
 #include "python/wsgi_errors.h"
 
 namespace green::python {
@@ -18,50 +21,15 @@ namespace py = pybind11;
 
 constexpr std::size_t maximum_cached_names = 512;
 
-PyRef interned(const char* text) {
-  PyRef key = PyRef::steal(PyUnicode_InternFromString(text));
-  if (!key) throw py::error_already_set();
-  return key;
-}
-
 py::object taken(PyRef object) {
   if (!object) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(object.release());
-}
-
-PyRef latin1(std::string_view text) {
-  return PyRef::steal(
-      PyUnicode_DecodeLatin1(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
 }
 
 /// What frames a body (RFC 9112, 6) is the server's business.
 bool is_framing(std::string_view name) {
   return http::equals_ignoring_case(name, "content-length") ||
          http::equals_ignoring_case(name, "transfer-encoding");
-}
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-/// What is not a valid escape stays as it is, as in urllib.parse.unquote.
-void percent_decode(std::string_view path, std::string& decoded) {
-  decoded.clear();
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    if (path[i] == '%' && i + 2 < path.size()) {
-      const int high = hex_value(path[i + 1]);
-      const int low = hex_value(path[i + 2]);
-      if (high >= 0 && low >= 0) {
-        decoded += static_cast<char>(high * 16 + low);
-        i += 2;
-        continue;
-      }
-    }
-    decoded += path[i];
-  }
 }
 
 std::string_view header_value(const http::Request& request, std::string_view lower_name) {
@@ -98,18 +66,18 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency, const std::string& script_name
             interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input"),
             interned("wsgi.url_scheme")} {
   py::dict base;
-  base["wsgi.input"] = py::none();  // room for it, in every copy
+  put(base, "wsgi.input", py::none());  // room for it, in every copy
   // As a path of a request would be: its bytes, as latin-1.
-  base["SCRIPT_NAME"] = taken(latin1(script_name_));
-  base["SERVER_SOFTWARE"] = "green/" + std::string(version);
-  base["wsgi.version"] = py::make_tuple(1, 0);
-  base["wsgi.errors"] = taken(make_wsgi_errors());
-  base["wsgi.early_hints"] = taken(make_early_hints());
-  base["wsgi.multithread"] = concurrency.threads;
-  base["wsgi.multiprocess"] = concurrency.processes;
-  base["wsgi.run_once"] = false;
-  base["wsgi.input_terminated"] = true;
-  base["wsgi.file_wrapper"] = taken(file_wrapper_type());
+  put(base, "SCRIPT_NAME", taken(latin1(script_name_)));
+  put(base, "SERVER_SOFTWARE", "green/" + std::string(version));
+  put(base, "wsgi.version", py::make_tuple(1, 0));
+  put(base, "wsgi.errors", taken(make_wsgi_errors()));
+  put(base, "wsgi.early_hints", taken(make_early_hints()));
+  put(base, "wsgi.multithread", concurrency.threads);
+  put(base, "wsgi.multiprocess", concurrency.processes);
+  put(base, "wsgi.run_once", false);
+  put(base, "wsgi.input_terminated", true);
+  put(base, "wsgi.file_wrapper", taken(file_wrapper_type()));
   base_ = PyRef::steal(base.release().ptr());
 }
 

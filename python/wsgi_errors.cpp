@@ -1,35 +1,9 @@
 #include "python/wsgi_errors.h"
 
-#include <string>
-#include <string_view>
-
-#include "common/log.h"
+#include "python/application_output.h"
 
 namespace green::python {
 namespace {
-
-/// A line that never ends is cut.
-constexpr std::size_t longest_unfinished = 64 << 10;
-
-/// A thread's own: lines of requests that run side by side do not mix.
-thread_local std::string unfinished;
-
-void log_lines(std::string_view lines) {
-  if (lines.ends_with('\n')) lines.remove_suffix(1);
-  log_write(LogLevel::warning, lines);
-}
-
-void add(std::string_view text) {
-  const std::size_t newline = text.rfind('\n');
-  if (newline == std::string_view::npos) {
-    unfinished += text;
-    if (unfinished.size() > longest_unfinished) flush_wsgi_errors();
-    return;
-  }
-  unfinished += text.substr(0, newline + 1);
-  log_lines(unfinished);
-  unfinished = text.substr(newline + 1);
-}
 
 /// False with an exception set.
 bool write_text(PyObject* text) {
@@ -40,7 +14,9 @@ bool write_text(PyObject* text) {
   // Surrogates (undecodable file names) have no UTF-8: shown as escapes.
   const PyRef bytes = PyRef::steal(PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace"));
   if (!bytes) return false;
-  add({PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get()))});
+  log_application_text(
+      TextSource::wsgi_errors,
+      {PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get()))});
   return true;
 }
 
@@ -82,10 +58,6 @@ PyRef make_wsgi_errors() {
   return type == nullptr ? PyRef() : PyRef::steal(type->tp_alloc(type, 0));
 }
 
-void flush_wsgi_errors() {
-  if (unfinished.empty()) return;
-  log_lines(unfinished);
-  unfinished.clear();
-}
+void flush_wsgi_errors() { finish_application_text(TextSource::wsgi_errors); }
 
 }  // namespace green::python

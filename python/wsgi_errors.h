@@ -1,8 +1,9 @@
 // wsgi.errors: a text stream whose lines become log entries of the worker. With the GIL.
 //
-// Their level is warning, and no log_level hides them: frameworks send there whatever their own
-// loggers let pass. The lines that one write() completes are one entry, so that a logged traceback
-// stays whole; the start of a line waits for its end, for flush(), or for the end of the request.
+// Their level is that of the record which a logging handler writes, else warning, and no log_level
+// hides them: frameworks send there whatever their own loggers let pass. What one print() or
+// handler writes is one entry, so that a logged traceback stays whole; text without a newline at
+// its end waits for one, for flush(), or for the end of the request.
 #pragma once
 
 #include "python/py_ref.h"

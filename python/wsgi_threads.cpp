@@ -128,6 +128,13 @@ CallsUnderWay WsgiThreads::under_way() const {
   return result;
 }
 
+CallDetails WsgiThreads::details() const {
+  CallDetails details;
+  const std::scoped_lock lock(mutex_);
+  for (const ThreadedExchange* const one : waiting_) details.waiting.push_back(one->passes_to());
+  return details;
+}
+
 std::vector<std::string> WsgiThreads::give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) {
   std::vector<std::string> names;
   for (const auto& exchange : exchanges_) {

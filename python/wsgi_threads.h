@@ -29,11 +29,13 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
   /// With the GIL. Waits for the calls that run; those that wait for a thread are not answered.
   ~WsgiThreads() override;
 
+  Calls calls() const override { return Calls::on_threads; }
   /// With the GIL.
   Result<void> start(http::Reactor& reactor, std::function<void()> on_progress) override;
   // Loop thread.
   void call(http::Exchange& exchange) override;
   CallsUnderWay under_way() const override;
+  CallDetails details() const override;
   std::vector<std::string> give_up_calls(std::uint64_t begun_by_usec, bool waiting_too) override;
 
  private:
@@ -60,7 +62,7 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
   std::vector<ThreadedExchange*> free_;
   std::vector<ReplyQueue::Item> news_;
   // Under the mutex.
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable work_came_;
   std::deque<ThreadedExchange*> waiting_;
   bool is_stopping_ = false;

@@ -79,3 +79,22 @@ build_preset() {
     die "building $preset failed (all of it: build/$preset.log)"
   }
 }
+
+# Debian's nginx, unpacked into build/nginx where it is not installed: installing it would start it, on port 80.
+ensure_nginx() {
+  local folder=$green_build/nginx
+  if PATH=/usr/sbin:/usr/bin:/sbin:$PATH command -v nginx >/dev/null || [ -x "$folder/usr/sbin/nginx" ]; then return 0; fi
+  say "unpacking nginx into build/nginx"
+  rm -rf "$folder.new"
+  mkdir -p "$folder.new"
+  (
+    cd "$folder.new"
+    apt-get -qq download nginx >../nginx.log 2>&1 || {
+      [ "$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq download nginx
+    } >>../nginx.log 2>&1
+    dpkg -x nginx_*.deb .
+    usr/sbin/nginx -v 2>>../nginx.log
+  ) || die "nginx can't be had ($(tail -1 "$green_build/nginx.log")); apt-get install nginx"
+  rm -rf "$folder"
+  mv "$folder.new" "$folder"
+}

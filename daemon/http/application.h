@@ -13,6 +13,8 @@
 namespace green::http {
 
 class Body;
+class WebSocket;
+class WebSocketReceiver;
 
 struct Header {
   std::string_view name;   ///< as received; compare case-insensitively (RFC 9110, 5.1)
@@ -28,7 +30,8 @@ struct Endpoints {
   std::string local_port;      ///< empty for a unix socket
 };
 
-/// A complete request: head and whole body have been read. Views live as long as the exchange.
+/// A request whose head is complete, and its body too, unless the application takes that as it
+/// comes (Application::streams_bodies()). Views live as long as the exchange.
 struct Request {
   std::string_view method;
   std::string_view target;           ///< request-target as received (RFC 9112, 3.2)
@@ -39,7 +42,9 @@ struct Request {
   /// Host is an absolute-form target's (RFC 9112, 3.2.2) or the one a trusted proxy names. No name
   /// has an underscore; forwarding headers are from trusted proxies only.
   std::span<const Header> headers;
-  bool chunked = false;  ///< the body came in chunks: its length is body->size() alone
+  bool chunked = false;  ///< the body comes in chunks: its length is body->size() alone
+  /// X-Request-ID, where somebody wants it (request_id.h); with `environ`, among the headers too.
+  std::string_view request_id;
   const Endpoints* endpoints = nullptr;
   Body* body = nullptr;  ///< never null
 };
@@ -49,6 +54,17 @@ struct FilePart {
   Fd file;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
+};
+
+/// Who answers an exchange bit by bit, and wants to know what becomes of it meanwhile. Loop thread.
+class ExchangeWatcher {
+ public:
+  /// The client took some of the reply, sent some of the body, shut its side, or went away: ask the
+  /// exchange. It may not be finished or aborted from within.
+  virtual void exchange_changed() = 0;
+
+ protected:
+  ~ExchangeWatcher() = default;
 };
 
 /// One request and its reply. The connection owns it; an application answers it by start(),
@@ -68,12 +84,19 @@ class Exchange {
   /// header, a bad name, Transfer-Encoding, a bad Content-Length. After one, nothing is started.
   virtual Result<void> start(int status, std::string_view reason,
                              std::span<const Header> headers) = 0;
+  /// Before start(): whether the reply ends with trailer fields. It is chunked then, whatever
+  /// length it declares; to HTTP/1.0, which knows none, they are left out.
+  virtual void promise_trailers(bool promised) { static_cast<void>(promised); }
+  /// Where they were promised: some of them, which go out with the reply's end. Errors
+  /// (ErrorCode::application): a bad header, or one that has no place there (RFC 9110, 6.5.1).
+  virtual Result<void> add_trailers(std::span<const Header> trailers);
   /// An interim response (103, early hints), sent at once; nothing is sent to HTTP/1.0. Errors: a
   /// status out of 102–199, a bad header, or the reply's head was sent (ErrorCode::application);
   /// the client is gone (ErrorCode::unavailable).
   virtual Result<void> send_interim(int status, std::span<const Header> headers) = 0;
-  /// A part of the body, sent at once. Errors: more than the declared Content-Length (what fits is
-  /// sent) or no start() (ErrorCode::application); the client is gone (ErrorCode::unavailable).
+  /// A part of the body, sent at once; an empty one sends the head alone. Errors: more than the
+  /// declared Content-Length (what fits is sent) or no start() (ErrorCode::application); the client
+  /// is gone (ErrorCode::unavailable).
   virtual Result<void> write(std::string_view data) = 0;
   /// The reply is complete with `rest`. Where nothing was sent and no length declared, the server
   /// knows it now and adds Content-Length. Less than the declared length cuts the connection.
@@ -88,9 +111,31 @@ class Exchange {
   /// the application its client is gone from here on, and it has to finish() or abort() all the
   /// same: until then the request stays valid.
   virtual void give_up() = 0;
+  /// Accepts a WebSocket's handshake (websocket_handshake.h): 101, with `subprotocol` where it is
+  /// not empty. The exchange is finished then. Refusing is an ordinary reply. Errors: the request
+  /// is no handshake, a bad header, one of the handshake's own, or a subprotocol that was not
+  /// offered (ErrorCode::application: nothing was sent); the client is gone
+  /// (ErrorCode::unavailable).
+  virtual Result<WebSocket*> accept_websocket(std::string_view subprotocol,
+                                              std::span<const Header> headers,
+                                              WebSocketReceiver& receiver);
   virtual bool head_sent() const = 0;
   /// False once the client is known to be gone.
   virtual bool client_connected() const = 0;
+  /// The client sends no more: most likely it is gone, but it may wait for its reply all the same.
+  virtual bool input_ended() const { return !client_connected(); }
+  /// All of the request's body is here. Until then it comes as the application takes it
+  /// (Body::take()); a client that fails to send it as it has to is gone (client_connected()).
+  virtual bool body_is_whole() const { return true; }
+  /// The application has taken what there was, or waits for it: the client may send more.
+  virtual void want_body() {}
+  /// Bytes of the reply that are kept here, for the client to take.
+  virtual std::uint64_t unsent() const { return 0; }
+  /// Until it is finished or aborted; null: nobody. The watcher outlives that.
+  virtual void watch(ExchangeWatcher* watcher) { static_cast<void>(watcher); }
+  /// The application goes on with it now, on the loop thread: should it never come back, a signal
+  /// handler answers (stuck_call.h), until withdraw_call().
+  virtual void publish() {}
 
  protected:
   ~Exchange() = default;
@@ -102,6 +147,9 @@ class Application {
   /// Answers the exchange. May return before it is finished; it is then finished later on this
   /// thread. Does not throw. An exchange neither finished nor aborted stays open.
   virtual void call(Exchange& exchange) = 0;
+  /// Whether it is called as soon as the head is complete, and takes the body as it comes: but for
+  /// handshakes of WebSockets, which have none. Always the same.
+  virtual bool streams_bodies() const { return false; }
 };
 
 }  // namespace green::http

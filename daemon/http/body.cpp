@@ -8,7 +8,9 @@ constexpr std::size_t kept_capacity = 16 << 10;
 }
 
 Result<void> Body::append(std::string_view data) {
-  if (!file_ && memory_.size() + data.size() <= limits_->body_memory) {
+  if (is_dropped_) {
+    // Counted, as what of it was taken.
+  } else if (is_streamed_ || (!file_ && memory_.size() + data.size() <= limits_->body_memory)) {
     memory_.append(data);
   } else {
     if (!file_) {
@@ -30,8 +32,27 @@ Result<std::size_t> Body::read(std::uint64_t offset, std::span<char> buffer) con
   return memory_.copy(buffer.data(), buffer.size(), static_cast<std::size_t>(offset));
 }
 
+std::size_t Body::take(std::span<char> buffer) {
+  const std::size_t count = memory_.copy(buffer.data(), buffer.size(), taken_);
+  taken_ += count;
+  if (taken_ == memory_.size()) {
+    memory_.clear();
+    taken_ = 0;
+  }
+  return count;
+}
+
+void Body::drop() {
+  is_dropped_ = true;
+  file_.reset();
+  memory_ = {};
+  taken_ = 0;
+}
+
 void Body::clear() {
   size_ = 0;
+  taken_ = 0;
+  is_streamed_ = is_dropped_ = false;
   file_.reset();
   if (memory_.capacity() > kept_capacity) {
     memory_ = {};

@@ -1,12 +1,12 @@
-// How a connection ends is in connection_end.cpp.
+// How a connection ends is in connection_end.cpp, what becomes of a body in connection_body.cpp.
 #include "daemon/http/connection.h"
 
 #include <sys/socket.h>
-#include <time.h>
 
 #include <cerrno>
 
 #include "common/log.h"
+#include "common/scoreboard.h"
 #include "daemon/http/proxy_protocol.h"
 #include "daemon/http/stuck_call.h"
 
@@ -16,14 +16,6 @@ namespace {
 constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
 constexpr int reads_per_turn = 4;
 constexpr std::uint32_t longest_linger = 1 << 20;
-constexpr std::string_view continue_reply = "HTTP/1.1 100 Continue\r\n\r\n";
-
-std::uint64_t fresh_usec() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec) / 1'000;
-}
 
 }  // namespace
 
@@ -35,6 +27,7 @@ Connection::Connection(ConnectionContext& context, Fd socket, Endpoints endpoint
 }
 
 Connection::~Connection() {
+  let_go_held();
   if (socket_) context_.reactor.remove(socket_.get(), *this);
 }
 
@@ -45,45 +38,33 @@ Result<void> Connection::open() {
   return {};
 }
 
-void Connection::drain() {
-  // One that never sent a request is as any other that is idle; it has no longer than these.
-  if (state_ == ConnectionState::idle && !has_served_)
-    start_timeout(context_.first_request_timeouts);
-  if (state_ == ConnectionState::lingering && context_.hurried)
-    start_timeout(context_.short_linger_timeouts);
-}
-
-void Connection::close_if_idle() {
-  if (state_ != ConnectionState::idle) return;
-  readable_ = true;
-  requests_this_turn_ = 0;
-  pump();
-  if (state_ == ConnectionState::idle) close();
-}
-
 void Connection::start_timeout(TimeoutList& list) {
+  // The application may have taken its time since the clock was read.
+  if (in_call_) context_.reactor.refresh_now();
   list.start(*this, context_.reactor.now_usec());
-}
-
-bool Connection::is_reading() const {
-  return state_ == ConnectionState::idle || state_ == ConnectionState::reading_head ||
-         state_ == ConnectionState::reading_body || state_ == ConnectionState::lingering;
 }
 
 void Connection::on_events(std::uint32_t events) {
   if (state_ == ConnectionState::abandoned) return linger_given_up();
+  if (state_ == ConnectionState::upgraded) return upgraded_->on_events(events);
   const bool is_over = (events & (EPOLLERR | EPOLLHUP)) != 0;
   if (is_over && !is_reading()) return lose_client(ECONNRESET);
   if ((events & EPOLLOUT) != 0) on_writable();
   if ((events & (EPOLLIN | EPOLLRDHUP)) != 0 || is_over) {
     readable_ = true;
-    if ((events & EPOLLRDHUP) != 0 || is_over) end_is_near_ = true;
+    if ((events & EPOLLRDHUP) != 0 || is_over) note_input_end();
     requests_this_turn_ = 0;
     pump();
   }
 }
 
+void Connection::note_input_end() {
+  end_is_near_ = true;
+  if (state_ == ConnectionState::calling) exchange_->note_change();
+}
+
 void Connection::run_deferred() {
+  if (state_ == ConnectionState::upgraded) return upgraded_->pump();
   requests_this_turn_ = 0;
   pump();
 }
@@ -116,9 +97,8 @@ bool Connection::receive() {
     return false;
   }
   if (count == 0) {
-    // Whatever a whole request asked for was answered: what is left is none.
     readable_ = false;
-    close();
+    input_is_over();
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
@@ -179,25 +159,32 @@ std::string_view Connection::consume(std::string_view input) {
       case RequestParser::Progress::need_more:
         if (state_ == ConnectionState::idle) {
           state_ = ConnectionState::reading_head;
+          begun_usec_ = context_.reactor.now_usec();
           start_timeout(context_.head_timeouts);
-        } else if (state_ == ConnectionState::reading_body &&
-                   exchange_->body().size() != body_before) {
-          start_timeout(context_.body_timeouts);
+        } else {
+          note_body(exchange_->body().size() - body_before);
         }
         break;
       case RequestParser::Progress::head:
-        state_ = ConnectionState::reading_body;
-        start_timeout(context_.body_timeouts);
-        if (input.empty() && exchange_->parser().expects_continue()) invite_body();
+        if (state_ == ConnectionState::idle) begun_usec_ = context_.reactor.now_usec();
+        begin_body(!input.empty());
         break;
       case RequestParser::Progress::complete:
-        ++requests_this_turn_;
+        if (has_answerer()) {
+          body_arrived();
+          break;
+        }
+        is_followed_ = !input.empty();
         call_application();
         break;
       case RequestParser::Progress::rejected:
-        refuse(exchange_->parser().rejection());
+        body_failed(exchange_->parser().rejection());
         return {};
     }
+  }
+  if (state_ == ConnectionState::reading_body && exchange_->body().is_streamed()) {
+    is_followed_ = true;
+    call_application();
   }
   return {};
 }
@@ -207,34 +194,40 @@ void Connection::begin_request() {
   exchange_->attach(*this);
 }
 
-void Connection::invite_body() {
-  // send() has seen to a client that is gone.
-  if (auto sent = send({.before = continue_reply, .data = {}, .after = {}}); !sent) {
-    log_debug("inviting a body: {}", sent.error().message());
-  }
-}
-
 void Connection::call_application() {
+  ++requests_this_turn_;
   state_ = ConnectionState::calling;
   cancel_timeout();
+  watch_body_time();
   exchange_->open(endpoints_, peer_is_known_);
   has_served_ = counted_ = in_call_ = true;
-  context_.observer.call_begins(fresh_usec(), exchange_->request());
-  // What is still on its way (100 Continue) may not be torn apart by a handler.
-  if (exchange_->output().empty())
-    publish_call(socket_.get(), exchange_->request().method == "HEAD");
+  is_unlogged_ = context_.access_log != nullptr;
+  begun_usec_ = context_.reactor.now_usec();
+  context_.held.before_call(begun_usec_);
+  context_.observer.call_begins(begun_usec_, exchange_->request());
+  publish();
   context_.application.call(*exchange_);
   withdraw_call();
   context_.observer.call_ended();
   in_call_ = false;
+  context_.reactor.refresh_now();
+  if (is_unlogged_ && take_answered()) log_access(504);
   if (exchange_->is_finished()) settle();
+}
+
+void Connection::publish() {
+  // What is still on its way (100 Continue) may not be torn apart by a handler.
+  if (state_ == ConnectionState::calling && exchange_->output().empty())
+    publish_call(socket_.get(), exchange_->request().method == "HEAD");
 }
 
 void Connection::refuse(const Rejection& rejection) {
   is_refused_ = true;
   state_ = ConnectionState::calling;
   cancel_timeout();
-  exchange_->refuse(rejection);
+  is_unlogged_ = context_.access_log != nullptr;
+  begun_usec_ = context_.reactor.now_usec();
+  exchange_->refuse(rejection, endpoints_);
 }
 
 Result<void> Connection::send(const Frame& frame) {
@@ -253,6 +246,8 @@ Result<void> Connection::send_file(const Frame& frame, FilePart part) {
 }
 
 Result<void> Connection::after_sending(OutputQueue::Status status, std::uint64_t sent_before) {
+  // Until all of it is on its way: whatever ends us before that, this process's death included.
+  if (exchange_->reply().ends_by_close()) reset_on_close(true);
   switch (status) {
     case OutputQueue::Status::empty:
       if (watches_writable_) note_all_taken();
@@ -289,17 +284,27 @@ void Connection::reply_finished(bool) {
 
 /// The application is done with the exchange.
 void Connection::settle() {
-  if (state_ == ConnectionState::abandoned) return close();
+  if (upgraded_) return upgraded_->begin();
+  if (state_ == ConnectionState::abandoned) return leave_abandoned();
   if (!exchange_->is_whole()) return cut();
-  if (exchange_->output().empty()) return reply_sent();
+  if (!exchange_->parser().is_complete()) exchange_->body().drop();
+  if (exchange_->output().empty() && !is_held_) return reply_sent();
   state_ = ConnectionState::sending;
 }
 
 void Connection::reply_sent() {
+  reset_on_close(false);
   if (std::exchange(counted_, false)) context_.observer.request_done();
-  if (exchange_->keep_alive()) return go_idle();
+  if (is_unlogged_) log_access(exchange_->reply().status());
+  const RequestParser& request = exchange_->parser();
+  if (exchange_->keep_alive() && !is_refused_) {
+    if (request.is_complete()) return go_idle();
+    state_ = ConnectionState::skipping;
+    return start_timeout(context_.body_timeouts);
+  }
   // A client that asked for the close sends no more: nothing can make the kernel send a reset.
-  const bool is_quiet = !readable_ && read_ahead_.empty() && !exchange_->parser().keep_alive();
+  const bool is_quiet =
+      !readable_ && read_ahead_.empty() && !request.keep_alive() && request.is_complete();
   if (!is_refused_ && is_quiet) return close();
   linger();
 }
@@ -307,6 +312,7 @@ void Connection::reply_sent() {
 void Connection::go_idle() {
   context_.pool.give_back(std::move(exchange_));
   state_ = ConnectionState::idle;
+  skipped_ = 0;
   start_timeout(context_.idle_timeouts);
 }
 
@@ -317,27 +323,32 @@ void Connection::on_writable() {
     case OutputQueue::Status::broken:
       return lose_client(exchange_->output().errno_value());
     case OutputQueue::Status::pending:
-      return note_progress(sent_before);
+      note_progress(sent_before);
+      return exchange_->note_change();
     case OutputQueue::Status::empty:
       break;
   }
   note_all_taken();
-  if (state_ != ConnectionState::sending) return;
+  if (state_ != ConnectionState::sending) return exchange_->note_change();
   reply_sent();
   requests_this_turn_ = 0;
   pump();
 }
 
 void Connection::note_progress(std::uint64_t sent_before) {
-  if (exchange_->output().sent() != sent_before) start_timeout(context_.write_timeouts);
-  // Edge-triggered: asked for again, what is still writable is reported anew.
-  if (exchange_->output().wants_turn()) watch(read_events | EPOLLOUT);
+  if (exchange_->output().sent() != sent_before || !has_timeout())
+    start_timeout(context_.write_timeouts);
+  if (exchange_->output().wants_turn()) ask_for_writable();
 }
+
+/// Edge-triggered: asked for again, what is still writable is reported anew.
+void Connection::ask_for_writable() { watch(read_events | EPOLLOUT); }
 
 void Connection::note_all_taken() {
   watch_writable(false);
   cancel_timeout();
-  if (state_ == ConnectionState::reading_body) start_timeout(context_.body_timeouts);
+  if (state_ == ConnectionState::reading_body) return start_timeout(context_.body_timeouts);
+  if (state_ == ConnectionState::calling) watch_body_time();
 }
 
 void Connection::watch_writable(bool wanted) {
@@ -353,32 +364,6 @@ bool Connection::watch(std::uint32_t events) {
                                        "the application?)"));
   }
   return changed.has_value();
-}
-
-void Connection::on_timeout() {
-  switch (state_) {
-    case ConnectionState::idle:
-      // A request may just have come: the client did not know that we would close.
-      readable_ = true;
-      requests_this_turn_ = 0;
-      pump();
-      if (state_ == ConnectionState::idle && !has_timeout()) close();
-      return;
-    case ConnectionState::reading_head:
-      if (!exchange_->parser().has_begun()) return close();
-      return refuse({408, "the request's head took too long"});
-    case ConnectionState::reading_body:
-      return refuse({408, "the request's body stopped coming"});
-    case ConnectionState::calling:
-    case ConnectionState::sending:
-      return lose_client(ETIMEDOUT);
-    case ConnectionState::lingering:
-      return close();
-    case ConnectionState::abandoned:
-      return leave_given_up();
-    case ConnectionState::closed:
-      return;
-  }
 }
 
 }  // namespace green::http

@@ -9,6 +9,7 @@
 
 #include "common/result.h"
 #include "common/settings.h"
+#include "daemon/http/request_id.h"
 #include "daemon/http/trusted_peers.h"
 
 namespace green::http {
@@ -37,12 +38,20 @@ struct Limits {
   /// from then on they are closed, one after the other, the last of them at `drain_latest`.
   std::chrono::microseconds drain_late = std::chrono::seconds(15);
   std::chrono::microseconds drain_latest = std::chrono::seconds(24);
+  std::size_t websocket_message_bytes = 16 << 20;  ///< more, inflated: the WebSocket is closed
+  /// Silence before a client is pinged, and time it has to answer; 0: for ever.
+  std::chrono::microseconds websocket_ping_interval = std::chrono::seconds(20);
+  std::chrono::microseconds websocket_ping_timeout = std::chrono::seconds(20);
+  bool websocket_compression = true;  ///< permessage-deflate, where the client offers it
+
   int accepts_per_turn = 8;    ///< of one listener
   int requests_per_turn = 16;  ///< pipelined ones of one connection
 
   HeaderMap header_map = HeaderMap::drop;
   TrustedPeers trusted_peers;   ///< whose X-Forwarded-*, Forwarded and PROXY headers are believed
   bool proxy_protocol = false;  ///< trusted peers begin each connection with a PROXY header
+  RequestIdUse request_id = RequestIdUse::nobody;
+  bool keeps_reply_head = false;  ///< for the access log
 };
 
 /// As the operator set them.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "common/log.h"
 
@@ -16,7 +17,7 @@ namespace green::http {
 namespace {
 
 constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-/// Of a file, before other connections have their turn.
+/// Of a file, ours or another's, before other connections have their turn.
 constexpr std::uint64_t most_at_once = 4 << 20;
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
@@ -114,6 +115,8 @@ OutputQueue::Status OutputQueue::keep(std::string_view data) {
     const auto kept = memory_.size() - memory_offset_;
     const auto room = limits_->output_memory > kept ? limits_->output_memory - kept : 0;
     const auto part = data.substr(0, room);
+    // A reply may go on for ever behind a client that never takes all there is.
+    if (memory_offset_ > memory_.size() / 2) memory_.erase(0, std::exchange(memory_offset_, 0));
     memory_.append(part);
     data.remove_prefix(part.size());
     if (data.empty()) return Status::pending;
@@ -159,7 +162,12 @@ OutputQueue::Status OutputQueue::flush_memory(int socket) {
 
 OutputQueue::Status OutputQueue::flush_file(int socket) {
   std::array<char, 64 << 10> piece;
+  const std::uint64_t last_offset = file_offset_ + most_at_once;
   while (file_ && file_offset_ < file_->size()) {
+    if (file_offset_ >= last_offset) {
+      wants_turn_ = true;
+      return Status::pending;
+    }
     const auto length = file_->read(file_offset_, piece);
     if (!length) {
       log_error("{}", length.error().message());
@@ -219,6 +227,11 @@ OutputQueue::Status OutputQueue::flush_tail(int socket) {
     sent_ += static_cast<std::uint64_t>(count);
   }
   return Status::empty;
+}
+
+std::uint64_t OutputQueue::size() const {
+  return memory_.size() - memory_offset_ + (file_ ? file_->size() - file_offset_ : 0) +
+         (source_ ? source_->length : 0) + tail_.size();
 }
 
 OutputQueue::Status OutputQueue::broken(int errno_value) {

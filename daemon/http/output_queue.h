@@ -32,6 +32,8 @@ class OutputQueue {
   /// Takes a bounded time: see wants_turn().
   Status flush(int socket);
   bool empty() const { return memory_.empty() && !file_ && !source_ && tail_.empty(); }
+  /// Bytes that are kept.
+  std::uint64_t size() const;
   /// flush() left off though the socket might take more.
   bool wants_turn() const { return wants_turn_; }
   bool is_spooled() const { return file_.has_value(); }

@@ -137,16 +137,16 @@ Result<void> Reactor::run() {
 Result<void> Reactor::turn(bool may_block) {
   const auto count = wait(may_block);
   if (!count) return green::fail(count.error());
-  now_usec_ = monotonic_now();
-  if (turn_callback_) turn_callback_(now_usec_);
+  const std::uint64_t begun_usec = now_usec_ = monotonic_now();
+  if (turn_callback_) turn_callback_(begun_usec);
   dispatch(*count);
   run_deferred();
   // By index: what expires may add a list.
   for (std::size_t i = 0; i < timeout_lists_.size(); ++i) {  // NOLINT(modernize-loop-convert)
-    if (timeout_lists_[i] != nullptr) timeout_lists_[i]->expire(now_usec_);
+    if (timeout_lists_[i] != nullptr) timeout_lists_[i]->expire(begun_usec);
   }
   std::erase(timeout_lists_, nullptr);
-  run_timers();
+  run_timers(begun_usec);
   if (failure_) return green::fail(*failure_);
   return {};
 }
@@ -165,13 +165,17 @@ std::optional<std::uint64_t> Reactor::next_deadline() const {
   return earliest;
 }
 
+void Reactor::refresh_now() { now_usec_ = monotonic_now(); }
+
+std::uint64_t Reactor::next_turn_due() const {
+  const auto latest = now_usec_ + static_cast<std::uint64_t>(longest_wait_.count());
+  return std::min(latest, next_deadline().value_or(latest));
+}
+
 int Reactor::wait_timeout_msec() const {
-  auto usec = static_cast<std::uint64_t>(longest_wait_.count());
-  if (const auto deadline = next_deadline()) {
-    const auto now = monotonic_now();
-    usec = std::min(usec, *deadline > now ? *deadline - now : 0);
-  }
-  const auto msec = (usec + 999) / 1000;
+  const auto due = next_turn_due();
+  const auto now = monotonic_now();
+  const auto msec = due > now ? (due - now + 999) / 1000 : 0;
   return static_cast<int>(std::min<std::uint64_t>(msec, std::numeric_limits<int>::max()));
 }
 
@@ -231,10 +235,10 @@ void Reactor::run_deferred() {
   running_deferred_.clear();
 }
 
-void Reactor::run_timers() {
+void Reactor::run_timers(std::uint64_t now_usec) {
   for (;;) {
-    const auto due = std::find_if(timers_.begin(), timers_.end(), [this](const Timer& timer) {
-      return timer.deadline_usec <= now_usec_;
+    const auto due = std::find_if(timers_.begin(), timers_.end(), [now_usec](const Timer& timer) {
+      return timer.deadline_usec <= now_usec;
     });
     if (due == timers_.end()) return;
     const auto callback = std::move(due->callback);

@@ -64,6 +64,8 @@ class Reactor {
   void remove(int fd, EventHandler& handler);
 
   void defer(Deferred& work);
+  /// From within on_events(): others wait for theirs in this turn.
+  bool has_more_events() const { return batch_next_ < batch_count_; }
 
   using TimerId = std::uint64_t;
   /// One-shot; for the few timers of a process (connections use timeout lists). Never 0.
@@ -88,13 +90,19 @@ class Reactor {
   /// fd().
   Result<void> turn(bool may_block);
   void stop() { stopped_ = true; }
+  bool stopped() const { return stopped_; }
   /// Ends run() with `error`; the first one counts.
   void fail(Error error);
 
-  /// CLOCK_MONOTONIC in µs, as of the turn's start.
+  /// CLOCK_MONOTONIC in µs, as of the turn's start or the last refresh_now().
   std::uint64_t now_usec() const { return now_usec_; }
+  /// Before what happens outside of a turn looks at the time, and after what took its time in one.
+  /// What has expired is told as of the turn's start all the same: what came meanwhile comes first.
+  void refresh_now();
   /// When a turn is due even if nothing becomes ready; nullopt: never.
   std::optional<std::uint64_t> next_deadline() const;
+  /// The same, and for the turn callback's sake: of now_usec(), for no other clock is read.
+  std::uint64_t next_turn_due() const;
   int fd() const { return epoll_.get(); }
 
  private:
@@ -111,7 +119,7 @@ class Reactor {
   Result<int> wait(bool may_block);
   void dispatch(int count);
   void run_deferred();
-  void run_timers();
+  void run_timers(std::uint64_t now_usec);
 
   Fd epoll_;
   std::array<epoll_event, 128> batch_{};

@@ -96,6 +96,7 @@ struct RequestParser::State {
   int check_head();
   int on_body(const char* at, std::size_t length);
 
+  Request known() const;
   int on_extension(std::size_t length);
   static const llhttp_settings_t settings;
 
@@ -184,8 +185,20 @@ int RequestParser::State::check_head() {
   }
   request = checked.request();
   request.body = &body;
-  keep_alive = llhttp_should_keep_alive(&llhttp) != 0;
+  // RFC 9112, 9.3: "close" comes first, for HTTP/1.0 too.
+  keep_alive = llhttp_should_keep_alive(&llhttp) != 0 && (llhttp.flags & F_CONNECTION_CLOSE) == 0;
   return 0;
+}
+
+Request RequestParser::State::known() const {
+  if (request.body != nullptr) return request;
+  Request line;
+  line.method = checked.request().method;
+  line.target = checked.request().target;
+  line.path = checked.request().path;
+  line.query = checked.request().query;
+  line.version_minor = checked.request().version_minor;
+  return line;
 }
 
 int RequestParser::State::on_body(const char* at, std::size_t length) {
@@ -379,8 +392,14 @@ bool RequestParser::has_begun() const {
   return state_->phase != Phase::head ||
          state_->head.find_first_not_of("\r\n") != std::string::npos;
 }
+bool RequestParser::is_complete() const { return state_->phase == Phase::complete; }
 const Request& RequestParser::request() const { return state_->request; }
+Request RequestParser::known() const { return state_->known(); }
 bool RequestParser::keep_alive() const { return state_->keep_alive; }
+std::optional<std::uint64_t> RequestParser::body_left() const {
+  if ((state_->llhttp.flags & F_CHUNKED) != 0) return std::nullopt;
+  return is_complete() ? 0 : state_->llhttp.content_length;
+}
 bool RequestParser::expects_continue() const { return state_->checked.expects_continue(); }
 bool RequestParser::has_forwarding_headers() const {
   return state_->checked.has_forwarding_headers();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,9 +37,16 @@ class RequestParser {
 
   /// Has anything but an empty line arrived since begin()?
   bool has_begun() const;
+  /// Head and body were read.
+  bool is_complete() const;
   /// From Progress::head or ::complete on; views hold until begin().
   const Request& request() const;
+  /// What is known of a rejected request: all of its head once that was valid, else no more than
+  /// its request line, and an empty method where not even that is.
+  Request known() const;
   bool keep_alive() const;
+  /// Of the body's declared length, what did not come yet; nullopt where it is chunked.
+  std::optional<std::uint64_t> body_left() const;
   bool expects_continue() const;
   bool has_forwarding_headers() const;
   /// Those of request(), to be changed with it.

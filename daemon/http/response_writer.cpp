@@ -5,10 +5,15 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 
 #include "daemon/http/ascii.h"
+#include "daemon/http/standard_reason.h"
 
 namespace green::http {
+
+using namespace std::string_view_literals;
+
 namespace {
 
 constexpr std::size_t kept_capacity = 16 << 10;
@@ -17,12 +22,22 @@ constexpr std::size_t copied_part = 8 << 10;
 
 /// RFC 9110, 5.5: field values hold no control characters but tab.
 bool is_field_value(std::string_view text) {
-  unsigned bad = 0;
-  for (const char c : text) {
+  const auto is_control = [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    bad |= static_cast<unsigned>(byte < 0x20 && byte != '\t') | static_cast<unsigned>(byte == 0x7f);
+    return (byte < 0x20 && byte != '\t') || byte == 0x7f;
+  };
+  // Eight bytes at a time: the highest bit of each tells whether it, or one below it, may be one.
+  constexpr std::uint64_t ones = 0x0101010101010101;
+  for (; text.size() >= sizeof ones; text.remove_prefix(sizeof ones)) {
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, text.data(), sizeof bytes);
+    const std::uint64_t del = bytes ^ (ones * 0x7f);
+    const std::uint64_t found = ((bytes - ones * 0x20) & ~bytes) | ((del - ones) & ~del);
+    if ((found & (ones * 0x80)) != 0 &&
+        std::ranges::any_of(text.substr(0, sizeof ones), is_control))
+      return false;
   }
-  return bad == 0;
+  return std::ranges::none_of(text, is_control);
 }
 
 std::optional<std::uint64_t> parse_length(std::string_view text) {
@@ -32,11 +47,32 @@ std::optional<std::uint64_t> parse_length(std::string_view text) {
   return length;
 }
 
-void append_number(std::string& text, std::uint64_t number, int base = 10) {
-  char digits[24];
-  const auto end = std::to_chars(digits, digits + sizeof digits, number, base).ptr;
-  text.append(digits, end);
+/// All at once: one growth, and constant parts cost a store or two.
+template <typename... Parts>
+void append(std::string& text, const Parts&... parts) {
+  const std::size_t before = text.size();
+  const std::size_t size = before + (parts.size() + ...);
+  text.resize_and_overwrite(size, [&](char* data, std::size_t) {
+    char* end = data + before;
+    ((std::char_traits<char>::copy(end, parts.data(), parts.size()), end += parts.size()), ...);
+    return size;
+  });
 }
+
+/// The digits of a number.
+class Digits {
+ public:
+  explicit Digits(std::uint64_t number, int base = 10)
+      : size_(static_cast<std::size_t>(
+            std::to_chars(digits_.data(), digits_.data() + digits_.size(), number, base).ptr -
+            digits_.data())) {}
+  const char* data() const { return digits_.data(); }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::array<char, 20> digits_{};
+  std::size_t size_;
+};
 
 bool has_close(std::string_view connection) {
   while (!connection.empty()) {
@@ -57,10 +93,7 @@ Result<void> check_header(const Header& header) {
 }
 
 void append_header(std::string& text, const Header& header) {
-  text.append(header.name);
-  text.append(": ");
-  text.append(header.value);
-  text.append("\r\n");
+  append(text, header.name, ": "sv, header.value, "\r\n"sv);
 }
 
 /// Headers of a connection or of a body's framing: no part of an interim response.
@@ -73,7 +106,27 @@ bool belongs_to_final_reply(std::string_view name) {
       names, [name](std::string_view known) { return equals_ignoring_case(name, known); });
 }
 
-bool forbids_body(int status) { return status == 204 || status == 304; }
+/// Fields that frame, route or say what the body is: too late after it (RFC 9110, 6.5.1).
+bool may_be_trailer(std::string_view name) {
+  constexpr std::array names{std::string_view("host"), std::string_view("content-encoding"),
+                             std::string_view("content-type"), std::string_view("content-range")};
+  return !belongs_to_final_reply(name) && std::ranges::none_of(names, [name](auto known) {
+    return equals_ignoring_case(name, known);
+  });
+}
+
+/// Of an interim response or a 101, without the empty line at its end.
+Result<std::string> make_head(int status, std::string_view reason,
+                              std::span<const Header> headers) {
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, reason);
+  for (const Header& header : headers) {
+    if (auto checked = check_header(header); !checked) return fail(std::move(checked.error()));
+    if (!belongs_to_final_reply(header.name)) append_header(text, header);
+  }
+  return text;
+}
+
+bool forbids_body(int status) { return status == 204 || status == 205 || status == 304; }
 
 }  // namespace
 
@@ -84,6 +137,10 @@ void ResponseWriter::begin(bool is_head, int version_minor, bool may_keep_alive)
   head_made_ = overflowed_ = fell_short_ = false;
   written_ = 0;
   if (buffer_.capacity() > kept_capacity) buffer_ = {};
+  head_.clear();
+  trailers_.clear();
+  promises_trailers_ = false;
+  request_id_ = {};
   discard();
 }
 
@@ -91,7 +148,7 @@ void ResponseWriter::discard() {
   buffer_.clear();
   after_.clear();
   status_ = 0;
-  has_date_ = has_server_ = false;
+  has_date_ = has_server_ = has_request_id_ = offers_upgrade_ = false;
   declared_.reset();
   framing_ = Framing::none;
 }
@@ -106,11 +163,8 @@ Result<void> ResponseWriter::start(int status, std::string_view reason,
   if (!is_field_value(reason)) {
     return fail(ErrorCode::application, "control character in the reason phrase");
   }
-  buffer_.append("HTTP/1.1 ");
-  append_number(buffer_, static_cast<std::uint64_t>(status));
-  buffer_.push_back(' ');
-  buffer_.append(reason);
-  buffer_.append("\r\n");
+  append(buffer_, "HTTP/1.1 "sv, Digits(static_cast<std::uint64_t>(status)), " "sv, reason,
+         "\r\n"sv);
   status_ = status;
   for (const Header& header : headers) {
     const auto passes = take_header(header);
@@ -139,12 +193,19 @@ Result<bool> ResponseWriter::take_header(const Header& header) {
       has_server_ = has_server_ || is("server");
       return true;
     case 7:
-      return !is("trailer") && !is("upgrade");
+      if (is("trailer")) return promises_trailers_ && version_minor_ > 0;
+      if (!is("upgrade")) return true;
+      // RFC 9110, 15.5.22: there it has to say which.
+      offers_upgrade_ = status_ == 426;
+      return offers_upgrade_;
     case 10:
       if (is("keep-alive")) return false;
       if (!is("connection")) return true;
       if (has_close(header.value)) keep_alive_ = false;
       return false;
+    case 12:
+      has_request_id_ = has_request_id_ || is("x-request-id");
+      return true;
     case 14: {
       if (!is("content-length")) return true;
       const auto length = parse_length(trim_whitespace(header.value));
@@ -169,16 +230,29 @@ Result<bool> ResponseWriter::take_header(const Header& header) {
   }
 }
 
-void ResponseWriter::make_head(std::optional<std::uint64_t> whole_length) {
-  if (!has_date_) buffer_.append(date_->get());
-  if (!has_server_) buffer_.append("Server: green\r\n");
-  if (!declared_ && status_ != 304) declared_ = whole_length;
-  if (status_ == 204) declared_.reset();
-  if (declared_) {
-    buffer_.append("Content-Length: ");
-    append_number(buffer_, *declared_);
-    buffer_.append("\r\n");
+Result<void> ResponseWriter::add_trailers(std::span<const Header> trailers) {
+  if (!promises_trailers_) return fail(ErrorCode::application, "no trailers were promised");
+  std::string text;
+  for (const Header& trailer : trailers) {
+    if (auto checked = check_header(trailer); !checked) return checked;
+    if (!may_be_trailer(trailer.name))
+      return fail(ErrorCode::application, fmt::format("{} has no place in trailers", trailer.name));
+    append_header(text, trailer);
   }
+  trailers_ += text;
+  return {};
+}
+
+void ResponseWriter::make_head(std::optional<std::uint64_t> whole_length) {
+  append(buffer_, has_date_ ? ""sv : date_->get(), has_server_ ? ""sv : "Server: green\r\n"sv);
+  if (!request_id_.empty() && !has_request_id_)
+    append_header(buffer_, {.name = "X-Request-ID", .value = request_id_});
+  // A reply to HEAD that has no body says nothing about GET's (RFC 9110, 8.6).
+  const bool is_known = !is_head_ || whole_length != std::uint64_t{0};
+  if (!declared_ && status_ != 304 && is_known) declared_ = whole_length;
+  if (status_ == 204 || (promises_trailers_ && version_minor_ > 0)) declared_.reset();
+  if (status_ == 205) declared_ = 0;  // unlike the others, framed as if it could have one
+  if (declared_) append(buffer_, "Content-Length: "sv, Digits(*declared_), "\r\n"sv);
   if (is_head_ || forbids_body(status_)) {
     framing_ = Framing::none;
   } else if (declared_) {
@@ -191,10 +265,13 @@ void ResponseWriter::make_head(std::optional<std::uint64_t> whole_length) {
     keep_alive_ = false;
   }
   if (!keep_alive_) {
-    buffer_.append("Connection: close\r\n");
+    append(buffer_, "Connection: close"sv, offers_upgrade_ ? ", upgrade\r\n"sv : "\r\n"sv);
   } else if (version_minor_ == 0) {
-    buffer_.append("Connection: keep-alive\r\n");
+    append(buffer_, "Connection: keep-alive"sv, offers_upgrade_ ? ", upgrade\r\n"sv : "\r\n"sv);
+  } else if (offers_upgrade_) {
+    append(buffer_, "Connection: upgrade\r\n"sv);
   }
+  if (keeps_head_) head_ = buffer_;
   buffer_.append("\r\n");
   head_made_ = true;
 }
@@ -221,11 +298,10 @@ std::uint64_t ResponseWriter::frame(std::uint64_t size, bool is_last) {
     }
     case Framing::chunked:
       if (size > 0) {
-        append_number(buffer_, size, 16);
-        buffer_.append("\r\n");
+        append(buffer_, Digits(size, 16), "\r\n"sv);
         after_.append("\r\n");
       }
-      if (is_last) after_.append("0\r\n\r\n");
+      if (is_last) after_.append("0\r\n").append(trailers_).append("\r\n");
       break;
     case Framing::until_close:
       break;
@@ -237,8 +313,7 @@ std::uint64_t ResponseWriter::frame(std::uint64_t size, bool is_last) {
 Frame ResponseWriter::next(std::string_view data, bool is_last) {
   data = data.substr(0, static_cast<std::size_t>(frame(data.size(), is_last)));
   if (data.size() <= copied_part) {
-    buffer_.append(data);
-    buffer_.append(after_);
+    append(buffer_, data, after_);
     return {.before = buffer_, .data = {}, .after = {}};
   }
   return {.before = buffer_, .data = data, .after = after_};
@@ -254,44 +329,13 @@ Result<std::string> make_interim(int status, std::span<const Header> headers) {
   if (status < 102 || status > 199) {
     return fail(ErrorCode::application, fmt::format("interim status {} is not 102 to 199", status));
   }
-  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, standard_reason(status));
-  for (const Header& header : headers) {
-    if (auto checked = check_header(header); !checked) return fail(std::move(checked.error()));
-    if (!belongs_to_final_reply(header.name)) append_header(text, header);
-  }
-  text.append("\r\n");
+  auto text = make_head(status, standard_reason(status), headers);
+  if (text) text->append("\r\n");
   return text;
 }
 
-std::string_view standard_reason(int status) {
-  switch (status) {
-    case 102:
-      return "Processing";
-    case 103:
-      return "Early Hints";
-    case 400:
-      return "Bad Request";
-    case 408:
-      return "Request Timeout";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 417:
-      return "Expectation Failed";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 503:
-      return "Service Unavailable";
-    case 505:
-      return "HTTP Version Not Supported";
-    default:
-      return "";
-  }
+Result<std::string> make_switching_protocols(std::span<const Header> headers) {
+  return make_head(101, "Switching Protocols", headers);
 }
 
 }  // namespace green::http

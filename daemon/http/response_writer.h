@@ -25,7 +25,8 @@ struct Frame {
 class ResponseWriter {
  public:
   /// `date` outlives the writer.
-  explicit ResponseWriter(DateLine& date) : date_(&date) {}
+  explicit ResponseWriter(DateLine& date, bool keeps_head = false)
+      : date_(&date), keeps_head_(keeps_head) {}
 
   /// A new reply: to HEAD or not, to HTTP/1.`version_minor`; `may_keep_alive`: the connection could
   /// go on after it.
@@ -34,10 +35,16 @@ class ResponseWriter {
   /// See Exchange::start().
   Result<void> start(int status, std::string_view reason, std::span<const Header> headers);
   bool started() const { return status_ != 0; }
+  /// Before start(): see Exchange.
+  void promise_trailers(bool promised) { promises_trailers_ = promised; }
+  Result<void> add_trailers(std::span<const Header> trailers);
   /// Takes the started reply back. Precondition: !head_made().
   void discard();
   /// Closes after this reply. Precondition: !head_made().
   void forbid_keep_alive() { keep_alive_ = false; }
+
+  /// A header of the server's own, unless the application set it. Precondition: !head_made().
+  void set_request_id(std::string_view id) { request_id_ = id; }
 
   /// The next part of the body; with `is_last` the end of it. Precondition: started().
   /// Where the data is more than the declared length, the rest is dropped and overflowed() is set.
@@ -49,9 +56,17 @@ class ResponseWriter {
   bool overflowed() const { return overflowed_; }
   /// The last part came, and with it less than was declared.
   bool fell_short() const { return fell_short_; }
+  /// All of the declared length went through next().
+  bool has_all() const { return framing_ == Framing::length && declared_ == written_; }
+  /// The reply's end is the connection's (RFC 9112, 6.3). Known from head_made() on.
+  bool ends_by_close() const { return framing_ == Framing::until_close; }
   /// Known from head_made() on.
   bool keep_alive() const { return keep_alive_ && !fell_short_; }
   int status() const { return status_; }
+  /// Bytes of the body that went through next().
+  std::uint64_t body_bytes() const { return written_; }
+  /// As it was made, where it is kept; until begin().
+  std::string_view head() const { return head_; }
 
  private:
   enum class Framing { none, length, chunked, until_close };
@@ -63,14 +78,21 @@ class ResponseWriter {
   Result<bool> take_header(const Header& header);
 
   DateLine* date_;
+  bool keeps_head_;
+  std::string head_;
+  std::string_view request_id_;
   std::string buffer_;
   std::string after_;
+  std::string trailers_;
   int status_ = 0;
   int version_minor_ = 1;
   bool is_head_ = false;
+  bool promises_trailers_ = false;
   bool keep_alive_ = false;
+  bool offers_upgrade_ = false;
   bool has_date_ = false;
   bool has_server_ = false;
+  bool has_request_id_ = false;
   bool head_made_ = false;
   bool overflowed_ = false;
   bool fell_short_ = false;
@@ -82,7 +104,7 @@ class ResponseWriter {
 /// A whole interim response; see Exchange::send_interim().
 Result<std::string> make_interim(int status, std::span<const Header> headers);
 
-/// The standard reason of a status, or empty.
-std::string_view standard_reason(int status);
+/// The head of a 101 without the empty line at its end: who asks adds what the upgrade needs.
+Result<std::string> make_switching_protocols(std::span<const Header> headers);
 
 }  // namespace green::http

@@ -26,8 +26,9 @@ constexpr std::uint64_t shortest_step_usec = 20'000;
 
 class ServerImpl final : public Server, Deferred, Acceptor::Owner {
  public:
-  ServerImpl(Reactor& reactor, Application& application, ServerObserver& observer, Limits limits)
-      : context_(reactor, application, observer, std::move(limits)),
+  ServerImpl(Reactor& reactor, Application& application, ServerObserver& observer, Limits limits,
+             AccessLog* access_log)
+      : context_(reactor, application, observer, std::move(limits), access_log),
         acceptor_(reactor, observer, context_.limits, *this) {
     context_.retire = [this](Connection& connection) { retire(connection); };
     context_.has_given_up = [this] { context_.reactor.defer(*this); };
@@ -44,6 +45,10 @@ class ServerImpl final : public Server, Deferred, Acceptor::Owner {
   bool draining() const override { return context_.draining; }
   Result<void> adopt(Fd socket) override;
   std::size_t connection_count() const override { return connections_.size(); }
+  void for_each_in_flight(const std::function<void(const InFlight&)>& tell) const override {
+    for (const auto& connection : connections_)
+      if (const auto one = connection->in_flight()) tell(*one);
+  }
 
  private:
   void run_deferred() override;
@@ -137,15 +142,13 @@ void ServerImpl::close_some_idle() {
   const auto now = monotonic_usec();
   const std::uint64_t steps_left =
       closed_at_usec_ > now ? 1 + (closed_at_usec_ - now) / closing_step_usec_ : 1;
-  const auto idle =
-      static_cast<std::uint64_t>(std::ranges::count_if(connections_, [](const auto& connection) {
-        return connection->state() == ConnectionState::idle;
-      }));
+  const auto idle = static_cast<std::uint64_t>(std::ranges::count_if(
+      connections_, [](const auto& connection) { return connection->can_close_early(); }));
   std::uint64_t share = (idle + steps_left - 1) / steps_left;
   // Backwards: one that closes leaves its place to the last, which was looked at.
   for (std::size_t i = connections_.size(); i > 0 && share > 0; --i) {
-    if (connections_[i - 1]->state() != ConnectionState::idle) continue;
-    connections_[i - 1]->close_if_idle();
+    if (!connections_[i - 1]->can_close_early()) continue;
+    connections_[i - 1]->close_early();
     --share;
   }
   const auto left = idle > steps_left ? 0 : idle - std::min<std::uint64_t>(idle, 1);
@@ -168,8 +171,10 @@ void ServerImpl::run_deferred() {
 }  // namespace
 
 std::unique_ptr<Server> Server::create(Reactor& reactor, Application& application,
-                                       ServerObserver& observer, Limits limits) {
-  return std::make_unique<ServerImpl>(reactor, application, observer, std::move(limits));
+                                       ServerObserver& observer, Limits limits,
+                                       AccessLog* access_log) {
+  return std::make_unique<ServerImpl>(reactor, application, observer, std::move(limits),
+                                      access_log);
 }
 
 }  // namespace green::http

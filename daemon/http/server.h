@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "common/fd.h"
+#include "common/request_list.h"
 #include "common/result.h"
 #include "common/worker_spec.h"
+#include "daemon/http/access_log.h"
 #include "daemon/http/application.h"
 #include "daemon/http/limits.h"
 #include "daemon/http/reactor.h"
@@ -40,11 +42,22 @@ class ServerObserver {
   virtual void request_done() {}
 };
 
+/// What a connection has in flight. Views hold until the server's loop turns.
+struct InFlight {
+  RequestState state{};
+  std::uint64_t since_usec = 0;  ///< CLOCK_MONOTONIC: the call's beginning, or the request's
+  std::string_view method{};     ///< empty: not known yet
+  std::string_view path{};
+  std::string_view client{};           ///< empty: a unix socket's
+  const Exchange* exchange = nullptr;  ///< the application's, while it has one
+};
+
 class Server {
  public:
-  /// All three outlive the server.
+  /// All of them outlive the server. `access_log` null: none.
   static std::unique_ptr<Server> create(Reactor& reactor, Application& application,
-                                        ServerObserver& observer, Limits limits);
+                                        ServerObserver& observer, Limits limits,
+                                        AccessLog* access_log = nullptr);
   /// Closes every connection; exchanges are gone with it.
   virtual ~Server() = default;
 
@@ -64,6 +77,8 @@ class Server {
   /// Serves a connected stream socket as if it had been accepted (tests, an acceptor elsewhere).
   virtual Result<void> adopt(Fd socket) = 0;
   virtual std::size_t connection_count() const = 0;
+  /// Every request, and every WebSocket.
+  virtual void for_each_in_flight(const std::function<void(const InFlight&)>& tell) const = 0;
 };
 
 }  // namespace green::http

@@ -12,6 +12,7 @@ namespace {
 // One loop a process: a handler finds no other way to it. -1: no call that could be answered.
 std::atomic<int> published_socket{-1};
 std::atomic<bool> published_is_head{false};
+std::atomic<bool> was_answered{false};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 constexpr std::string_view whole_reply =
@@ -37,6 +38,10 @@ void publish_call(int socket, bool is_head) {
 
 void withdraw_call() { published_socket.store(-1, std::memory_order_relaxed); }
 
+bool take_answered() {
+  return was_answered.load(std::memory_order_relaxed) && was_answered.exchange(false);
+}
+
 bool answer_published_call() {
   const int socket = published_socket.exchange(-1, std::memory_order_relaxed);
   if (socket < 0) return false;
@@ -44,6 +49,7 @@ bool answer_published_call() {
   const bool is_sent = ::send(socket, reply.data(), reply.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
                        static_cast<ssize_t>(reply.size());
   ::shutdown(socket, SHUT_WR);
+  was_answered.store(true, std::memory_order_relaxed);
   // What its client sent ahead: left unread, it would make the end of this process a reset, which
   // may overtake the reply.
   std::array<char, 4096> unread;

@@ -19,4 +19,7 @@ void withdraw_call();
 /// nothing to answer.
 bool answer_published_call();
 
+/// Whether a handler has answered a call since this was asked last. Loop thread.
+bool take_answered();
+
 }  // namespace green::http

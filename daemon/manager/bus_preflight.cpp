@@ -13,8 +13,9 @@ namespace {
 constexpr std::uint64_t limit_usec = 5'000'000;
 constexpr const char* local_interface = "org.freedesktop.DBus.Local";
 
-/// As libsystemd finds them.
-std::string address_of(const std::string& bus) {
+}  // namespace
+
+std::string bus_address(const std::string& bus) {
   const auto variable = [](const char* name) {
     const char* const value = std::getenv(name);
     return std::string(value != nullptr ? value : "");
@@ -28,13 +29,11 @@ std::string address_of(const std::string& bus) {
   return address.empty() ? fmt::format("unix:path={}/bus", variable("XDG_RUNTIME_DIR")) : address;
 }
 
-}  // namespace
-
 Result<std::unique_ptr<BusPreflight>> BusPreflight::start(
     EventLoop& loop, const std::string& bus, std::function<void(const std::string&)> done) {
   auto preflight = std::unique_ptr<BusPreflight>(new BusPreflight);
   preflight->done_ = std::move(done);
-  if (auto connected = preflight->connect(loop, address_of(bus)); !connected)
+  if (auto connected = preflight->connect(loop, bus_address(bus)); !connected)
     return fail(std::move(connected.error()));
   auto timer = loop.add_timer(monotonic_usec() + limit_usec, [self = preflight.get()] {
     self->finish(fmt::format("the bus has not answered for {} s", limit_usec / 1'000'000));

@@ -14,6 +14,9 @@
 
 namespace green::manager {
 
+/// The address of "system", "user" or an address, as libsystemd finds it.
+std::string bus_address(const std::string& bus);
+
 class BusPreflight {
  public:
   /// Calls back once, from the loop, with what is wrong; empty: the bus answered. `bus`: "system",

@@ -143,7 +143,10 @@ void Children::end_remaining(std::chrono::milliseconds grace) {
   while (reap_unheard() && Clock::now() < begun + 2 * grace) {
     const bool is_late = Clock::now() >= begun + grace;
     for (const pid_t pid : present_children()) {
-      if (asked.insert(pid).second)
+      const bool is_first = asked.insert(pid).second;
+      if (is_first && state_->watched.contains(pid))
+        log_debug("process {} is on its way out", pid);
+      else if (is_first)
         log_notice("process {}, which the application left behind, is ended", pid);
       else if (!is_late)
         continue;

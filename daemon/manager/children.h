@@ -44,9 +44,10 @@ class Children {
   /// Reaps all that has ended; runs on SIGCHLD.
   void reap();
 
-  /// At the exit, without the loop: ends what is left, which is what the application forked and
-  /// what outlived its worker. SIGTERM, and SIGKILL after `grace`; waits for twice that at most.
-  static void end_remaining(std::chrono::milliseconds grace);
+  /// At the exit, without the loop: ends what is left, which is what the application forked, what
+  /// outlived its worker, and of those watched who are on their way out. SIGTERM, and SIGKILL after
+  /// `grace`; waits for twice that at most.
+  void end_remaining(std::chrono::milliseconds grace);
 
  private:
   Children() = default;

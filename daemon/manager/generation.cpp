@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "common/log.h"
+#include "common/message_ids.h"
 
 namespace green::manager {
 namespace {
 
 /// Forks asked of a zygote at a time: a channel holds a bounded number of messages.
 constexpr std::uint32_t forks_at_once = 16;
-/// A zygote does nothing but fork: one that takes longer is stuck.
+/// A zygote does nothing but fork, one worker after the other: one that takes longer is stuck.
 constexpr std::uint64_t fork_limit_usec = 10'000'000;
 /// A zygote has nothing to finish.
 constexpr std::uint64_t zygote_exit_usec = 5'000'000;
@@ -40,8 +41,9 @@ Generation::~Generation() {
 
 Result<void> Generation::start(std::uint32_t worker_count) {
   worker_count_ = worker_count;
+  started_usec_ = monotonic_usec();
   if (settings_.start_timeout.count() > 0)
-    start_deadline_usec_ = monotonic_usec() + as_usec(settings_.start_timeout);
+    start_deadline_usec_ = started_usec_ + as_usec(settings_.start_timeout);
   auto channel = make_channel();
   if (!channel) return fail(std::move(channel.error()));
   auto& [ours, theirs] = *channel;
@@ -90,6 +92,18 @@ Result<void> Generation::send_spec() {
   return zygote_->send(message, descriptors);
 }
 
+void Generation::set_log_level(LogLevel level) {
+  Message message;
+  message.type = MessageType::log_level;
+  message.code = static_cast<std::int32_t>(level);
+  const auto tell = [&message](WorkerProcess& process) {
+    // One whose channel is closed ends.
+    if (auto sent = process.send(message, {}); !sent) log_debug("{}", sent.error().message());
+  };
+  if (zygote_) tell(*zygote_);
+  for (const auto& [slot, worker] : workers_) tell(*worker);
+}
+
 void Generation::set_worker_count(std::uint32_t count) {
   worker_count_ = count;
   cancel_recycling();  // what is due still is at the next check
@@ -123,14 +137,13 @@ bool Generation::settled() const {
 
 void Generation::fill() {
   if (state_ == GenerationState::draining || state_ == GenerationState::gone) return;
-  if (!imported_ || zygote_ == nullptr) return;
   const std::uint32_t active = active_workers();
   const std::uint32_t wanted = wanted_workers();
   if (active > wanted) {
     drain_surplus(active - wanted);
     return;
   }
-  if (monotonic_usec() < next_fork_usec_) return;
+  if (!imported_ || zygote_ == nullptr || monotonic_usec() < next_fork_usec_) return;
   std::uint32_t missing = wanted - active;
   while (missing > 0 && forking_workers() < forks_at_once) {
     if (auto asked = fork_worker(); !asked) {
@@ -194,7 +207,8 @@ void Generation::drain_surplus(std::uint32_t surplus) {
 }
 
 void Generation::drain_worker(WorkerProcess& worker, DrainPace pace) {
-  if (worker.expected_to_exit()) return;
+  // One that is being forked: when it is known, or when the zygote ends.
+  if (worker.expected_to_exit() || worker.state() == WorkerState::forking) return;
   if (worker.state() != WorkerState::ready && worker.state() != WorkerState::serving) {
     worker.kill_now();  // it has nothing to finish
     return;
@@ -252,7 +266,8 @@ void Generation::kill() {
   state_ = GenerationState::draining;
   fork_timer_ = {};
   if (zygote_) zygote_->kill_now();
-  for (const auto& [slot, worker] : workers_) worker->kill_now();
+  for (const auto& [slot, worker] : workers_)
+    if (worker->state() != WorkerState::forking) worker->kill_now();
   maybe_gone();
 }
 
@@ -263,6 +278,7 @@ void Generation::maybe_gone() {
     return entry.second->state() == WorkerState::forking || entry.second->pid() == 0;
   });
   if (zygote_ != nullptr || !all_gone) return;
+  report_deaths_held_back(death_log_.take_held_back());
   state_ = GenerationState::gone;
   context_.observer.generation_gone(*this);
 }
@@ -272,6 +288,7 @@ void Generation::remove_worker(std::uint32_t slot) {
   if (found == workers_.end()) return;
   const bool was_there = found->second->state() != WorkerState::forking;
   if (!was_there) context_.children.release_unclaimed();
+  context_.survey.ended(found->second->pid());
   past_requests_ += context_.scoreboard.slot(slot).requests.load(std::memory_order_relaxed);
   context_.scoreboard.reset_slot(slot, 0);
   workers_.erase(found);
@@ -287,6 +304,9 @@ void Generation::replace_after_death(const std::string& how) {
     fill();
     return;
   }
+  if (now >= next_fork_usec_)
+    log_event(message_id::restarts_held_back, LogLevel::warning,
+              "workers keep dying ({}): the next is started in {} s", how, delay / 1'000'000);
   next_fork_usec_ = now + delay;
   auto timer = context_.loop.add_timer(next_fork_usec_, [this] {
     next_fork_usec_ = 0;
@@ -322,7 +342,8 @@ void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {
   }
   for (const auto& [slot, worker] : workers_) {
     if (worker->state() == WorkerState::forking && zygote_ != nullptr &&
-        now_usec > worker->created_monotonic_usec() + fork_limit_usec) {
+        now_usec > std::max(worker->created_monotonic_usec(), last_fork_usec_) +
+                       worker->forgiven_usec() + fork_limit_usec) {
       log_error("generation {}: the zygote (process {}) does not fork; killing it", number_,
                 zygote_->pid());
       zygote_->kill_now();
@@ -333,6 +354,7 @@ void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {
   std::vector<WorkerProcess*> present;
   for (const auto& [slot, worker] : workers_) present.push_back(worker.get());
   for (WorkerProcess* worker : present) check_worker(*worker, now_usec, trust_heartbeats);
+  report_deaths_held_back(death_log_.take_held_back(now_usec));
   if (now_usec >= next_fork_usec_) fill();
   recycle(now_usec);
 }
@@ -345,8 +367,9 @@ void Generation::check_worker(WorkerProcess& worker, std::uint64_t now_usec,
     case WorkerState::killed:
       return;
     case WorkerState::starting:
-      if (settings_.start_timeout.count() > 0 &&
-          now_usec > worker.started_monotonic_usec() + as_usec(settings_.start_timeout)) {
+      if (settings_.start_timeout.count() > 0 && now_usec > worker.started_monotonic_usec() +
+                                                                worker.forgiven_usec() +
+                                                                as_usec(settings_.start_timeout)) {
         log_error("worker {} (process {}) was not ready after start_timeout; killing it",
                   worker.slot(), worker.pid());
         worker.dump_and_kill(worker_dump_signal(), dump_grace_usec);

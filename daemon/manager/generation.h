@@ -11,10 +11,13 @@
 #include <span>
 #include <string>
 
+#include "common/log.h"
 #include "common/scoreboard.h"
 #include "common/settings.h"
 #include "common/worker_spec.h"
+#include "daemon/manager/log_limit.h"
 #include "daemon/manager/oom_kills.h"
+#include "daemon/manager/request_survey.h"
 #include "daemon/manager/restart_backoff.h"
 #include "daemon/manager/slot_pool.h"
 #include "daemon/manager/worker_process.h"
@@ -51,6 +54,7 @@ struct GenerationContext {
   Scoreboard& scoreboard;
   SlotPool& slots;
   OomKills& oom_kills;
+  RequestSurvey& survey;
   std::span<const int> listeners;
   std::string site;
   std::string worker_program;
@@ -86,6 +90,13 @@ class Generation {
   void drain(DrainPace pace);
   /// SIGKILL to all; generation_gone() follows.
   void kill();
+  /// To the zygote and the workers.
+  void set_log_level(LogLevel level);
+  /// Replaces this worker soon, as one that has reached a limit of its own. False: no such worker
+  /// serves.
+  bool recycle_worker(pid_t pid);
+  /// All was held up for so long: what has a deadline gets that time back.
+  void forgive(std::uint64_t usec);
   /// Looks for workers that do not turn, overdue drains and stuck forks. About once a second.
   void check(std::uint64_t now_usec, bool trust_heartbeats);
 
@@ -95,9 +106,12 @@ class Generation {
   const std::map<std::uint32_t, std::unique_ptr<WorkerProcess>>& workers() const {
     return workers_;
   }
+  WorkerProcess* find_worker(pid_t pid) const;
   std::uint32_t worker_count() const { return worker_count_; }
   std::uint32_t ready_workers() const;
   bool imported() const { return imported_; }
+  /// CLOCK_MONOTONIC.
+  std::uint64_t started_usec() const { return started_usec_; }
   bool has_zygote() const { return zygote_ != nullptr; }
   /// "importing app:app", "starting workers: 1 of 4 ready", "probing /health"; empty once started.
   std::string start_phase() const;
@@ -125,6 +139,8 @@ class Generation {
   void on_overdue(WorkerProcess& worker);
   void on_worker_exited(std::uint32_t slot, const ChildExit& child);
   void on_worker_channel_closed(std::uint32_t slot);
+  /// It drains, and was not asked to.
+  void on_ended_itself(WorkerProcess& worker);
   void worker_became_ready(WorkerProcess& worker);
   void start_serving();
   void fill();
@@ -142,10 +158,11 @@ class Generation {
   void fail_start(StartFailure kind, std::string text);
   void maybe_gone();
   void give_up_on(WorkerProcess& worker, std::uint64_t now_usec, std::uint64_t beat_usec);
+  void report_deaths_held_back(std::uint64_t count);
   /// ", while it served GET /report", or empty.
   std::string what_it_served(const WorkerProcess& worker) const;
   /// How a process of ours ended that was not asked to: "signal 11 (SEGV), core dumped".
-  std::string explained(const ChildExit& child) const;
+  std::string explained(const ChildExit& child, bool was_killed, std::string_view why) const;
   void check_worker(WorkerProcess& worker, std::uint64_t now_usec, bool trust_heartbeats);
   // generation_recycling.cpp
   void recycle(std::uint64_t now_usec);
@@ -166,10 +183,13 @@ class Generation {
   EventSource start_timer_;    ///< the probe's limit, then the time for stacks
   std::string start_verdict_;  ///< why the start will fail; empty: it is not decided
   bool start_failed_ = false;
+  std::uint64_t started_usec_ = 0;
   std::uint64_t start_deadline_usec_ = 0;
+  std::uint64_t last_fork_usec_ = 0;
   std::uint64_t past_requests_ = 0;
   std::uint64_t unexpected_deaths_ = 0;
   std::string last_death_;
+  LogLimit death_log_;
   RestartBackoff backoff_;
   std::mt19937_64 random_{std::random_device{}()};
   std::uint64_t next_fork_usec_ = 0;

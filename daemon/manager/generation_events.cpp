@@ -3,12 +3,14 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
 
 #include "common/log.h"
+#include "common/message_ids.h"
 #include "daemon/manager/generation.h"
 
 namespace green::manager {
@@ -73,6 +75,7 @@ void Generation::on_forked(std::uint32_t slot, pid_t pid) {
     on_fork_failed(slot, adopted.error().errno_value());
     return;
   }
+  last_fork_usec_ = monotonic_usec();
   context_.children.release_unclaimed();
   log_debug("generation {}: worker {} is process {}", number_, slot, pid);
   context_.observer.worker_added(*this, slot);
@@ -103,6 +106,8 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
   WorkerProcess& worker = *found->second;
   switch (received.message.type) {
     case MessageType::ready:
+      if (!received.descriptors.empty())
+        worker.set_stacks_socket(std::move(received.descriptors.front()));
       if (worker.expected_to_exit()) return;
       // A worker can be set up before its zygote has said which process it is.
       if (worker.state() == WorkerState::forking) {
@@ -115,19 +120,14 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
       const std::string text = text_of(received);
       if (state_ == GenerationState::starting) {
         fail_start(static_cast<StartFailure>(received.message.code), text);
-      } else {
+      } else if (!start_failed_) {
         log_error("worker {} could not load the application:\n{}", slot, text);
       }
       return;
     }
     case MessageType::draining:
-      // Its own wish (SIGTERM) or our answer.
-      if (worker.expected_to_exit()) return;
-      worker.set_state(WorkerState::draining);
-      worker.set_drain_deadline(monotonic_usec() +
-                                static_cast<std::uint64_t>(settings_.graceful_timeout.count()));
-      fill();
-      context_.observer.generation_changed(*this);
+      // An answer, or its own wish.
+      if (!worker.expected_to_exit()) on_ended_itself(worker);
       return;
     case MessageType::overdue:
       on_overdue(worker);
@@ -138,20 +138,45 @@ void Generation::on_worker_message(std::uint32_t slot, ReceivedMessage& received
     case MessageType::probed:
       on_probed(received);
       return;
+    case MessageType::requests:
+      context_.survey.answered(worker.pid(), received);
+      return;
     default:
       log_error("worker {} sent a message of unknown type {}", slot,
                 static_cast<std::uint32_t>(received.message.type));
   }
 }
 
+void Generation::on_ended_itself(WorkerProcess& worker) {
+  worker.set_state(WorkerState::draining);
+  worker.set_drain_deadline(monotonic_usec() +
+                            static_cast<std::uint64_t>(settings_.graceful_timeout.count()));
+  const std::string how = "it ended itself: SIGTERM, not sent by greend";
+  if (state_ == GenerationState::starting) {
+    fail_start(StartFailure::application, fmt::format("a worker could not start: {}", how));
+    return;
+  }
+  if (death_log_.admits(monotonic_usec()))
+    log_notice("worker {} (process {}) finishes what it has: {}", worker.slot(), worker.pid(), how);
+  if (state_ == GenerationState::serving)
+    replace_after_death(how);
+  else
+    fill();
+  context_.observer.generation_changed(*this);
+}
+
 void Generation::worker_became_ready(WorkerProcess& worker) {
   worker.set_state(WorkerState::ready);
   if (state_ == GenerationState::serving) {
-    if (auto sent = worker.send(MessageType::serve); sent) {
-      worker.set_state(WorkerState::serving);
-    } else {
-      log_error("worker {}: {}", worker.slot(), sent.error().message());
+    if (auto sent = worker.send(MessageType::serve); !sent) {
+      worker.set_state(WorkerState::starting);  // it will not serve: its end follows
+      if (sent.error().code() == ErrorCode::unavailable || sent.error().errno_value() == EPIPE)
+        log_debug("worker {}: {}", worker.slot(), sent.error().message());
+      else
+        log_error("worker {}: {}", worker.slot(), sent.error().message());
+      return;
     }
+    worker.set_state(WorkerState::serving);
     drain_replaced();
   }
   maybe_ready();
@@ -251,12 +276,16 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
   if (found == workers_.end()) return;
   const bool expected = found->second->expected_to_exit();
   const bool serving = state_ == GenerationState::serving;
-  const std::string how = expected ? child.text() : explained(child);
+  const std::string how = expected ? child.text()
+                                   : explained(child, found->second->was_killed(),
+                                               "it had closed its channel to greend");
   if (expected) {
     log_debug("worker {} (process {}) ended: {}", slot, child.pid, child.text());
   } else if (!start_failed_) {
     ++unexpected_deaths_;
-    log_warning("worker {} (process {}) ended unexpectedly: {}{}{}", slot, child.pid, how,
+    if (death_log_.admits(monotonic_usec()))
+      log_event(message_id::worker_died, LogLevel::warning,
+                "worker {} (process {}) ended unexpectedly: {}{}{}", slot, child.pid, how,
                 what_it_served(*found->second), serving ? "; replacing it" : "");
   }
   remove_worker(slot);
@@ -271,12 +300,22 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
   maybe_gone();
 }
 
-std::string Generation::explained(const ChildExit& child) const {
+void Generation::report_deaths_held_back(std::uint64_t count) {
+  if (count == 0) return;
+  log_warning("generation {}: {} more deaths of workers were not logged one by one; the last: {}",
+              number_, count, last_death_);
+}
+
+std::string Generation::explained(const ChildExit& child, bool was_killed,
+                                  std::string_view why) const {
   if (!child.by_signal || child.value != SIGKILL) return child.text();
+  if (was_killed) return fmt::format("{}, by greend: {}", child.text(), why);
   return fmt::format("{}, {}", child.text(), context_.oom_kills.explain_kill());
 }
 
 void Generation::on_zygote_exited(const ChildExit& child) {
+  const std::string how =
+      explained(child, zygote_ != nullptr && zygote_->was_killed(), "it did not fork");
   zygote_.reset();
   // What was asked of it will not come, and a worker it forked unreported ends with its channel.
   std::vector<std::uint32_t> never_forked;
@@ -285,9 +324,9 @@ void Generation::on_zygote_exited(const ChildExit& child) {
   for (const std::uint32_t slot : never_forked) remove_worker(slot);
   if (state_ == GenerationState::starting) {
     fail_start(StartFailure::application,
-               fmt::format("the process that imports the application ended: {}", explained(child)));
+               fmt::format("the process that imports the application ended: {}", how));
   } else if (state_ == GenerationState::ready || state_ == GenerationState::serving) {
-    context_.observer.zygote_lost(*this, explained(child));
+    context_.observer.zygote_lost(*this, how);
   }
   context_.observer.generation_changed(*this);
   maybe_gone();

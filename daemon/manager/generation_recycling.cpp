@@ -29,8 +29,10 @@ void Generation::recycle(std::uint64_t now_usec) {
   std::vector<Due> due;
   for (const auto& [slot, worker] : workers_) {
     if (worker->state() != WorkerState::serving || worker->is_recycled()) continue;
-    std::string wear = wear_of(worker->wear_limits(), context_.scoreboard.slot(slot),
-                               now_usec - worker->started_monotonic_usec());
+    std::string wear = worker->recycling_is_asked()
+                           ? "is to be recycled"
+                           : wear_of(worker->wear_limits(), context_.scoreboard.slot(slot),
+                                     now_usec - worker->started_monotonic_usec());
     if (!wear.empty()) due.push_back({worker.get(), std::move(wear)});
   }
   if (due.empty()) return;
@@ -42,6 +44,22 @@ void Generation::recycle(std::uint64_t now_usec) {
     worker->set_recycled(true);
   }
   fill();
+}
+
+WorkerProcess* Generation::find_worker(pid_t pid) const {
+  const auto found = std::ranges::find_if(
+      workers_, [pid](const auto& entry) { return pid != 0 && entry.second->pid() == pid; });
+  return found == workers_.end() ? nullptr : found->second.get();
+}
+
+bool Generation::recycle_worker(pid_t pid) {
+  WorkerProcess* const worker = find_worker(pid);
+  if (worker == nullptr || state_ != GenerationState::serving ||
+      worker->state() != WorkerState::serving)
+    return false;
+  worker->ask_recycling();
+  recycle(monotonic_usec());
+  return true;
 }
 
 std::uint32_t Generation::wanted_workers() const {

@@ -16,7 +16,10 @@ constexpr std::uint64_t zygote_exit_usec = 5'000'000;
 
 bool Generation::can_be_saved() const {
   return state_ != GenerationState::starting && state_ != GenerationState::ready &&
-         forking_workers() == 0;
+         forking_workers() == 0 &&
+         // One whose end is about to be told would never be told of.
+         std::ranges::none_of(workers_,
+                              [](const auto& entry) { return entry.second->save().pidfd < 0; });
 }
 
 SavedGeneration Generation::save() const {

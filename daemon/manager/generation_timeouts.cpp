@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "common/log.h"
+#include "common/message_ids.h"
 #include "common/request_note.h"
 #include "daemon/manager/generation.h"
 
@@ -20,18 +21,27 @@ constexpr std::uint64_t answer_grace_usec = 1'000'000;
 
 std::string Generation::what_it_served(const WorkerProcess& worker) const {
   const ScoreboardSlot& slot = context_.scoreboard.slot(worker.slot());
-  if (slot.busy_since_usec.load(std::memory_order_relaxed) == 0) return {};
   const std::string request = noted_request(slot);
-  if (request.empty()) return {};
   const std::uint32_t all = slot.in_flight.load(std::memory_order_relaxed);
-  if (settings_.threads == 1 || all < 2) return ", while it served " + request;
+  const std::uint64_t since = slot.busy_since_usec.load(std::memory_order_relaxed);
+  if (request.empty() || (since == 0 && all == 0)) return {};
+  // WebSockets, and replies whose application is done, or sends on and on.
+  if (since == 0) return fmt::format(", with {} in flight, the latest {}", all, request);
+  const bool is_its_own = since == slot.heartbeat_usec.load(std::memory_order_relaxed);
+  if (is_its_own || all < 2) return ", while it served " + request;
   return fmt::format(", while it served {} requests, the latest {}", all, request);
+}
+
+void Generation::forgive(std::uint64_t usec) {
+  if (start_deadline_usec_ != 0) start_deadline_usec_ += usec;
+  for (const auto& [slot, worker] : workers_) worker->forgive(usec);
 }
 
 void Generation::give_up_on(WorkerProcess& worker, std::uint64_t now_usec,
                             std::uint64_t beat_usec) {
   const bool was_wanted = !worker.expected_to_exit();
-  log_error("worker {} (process {}) has not responded for {} s (timeout){}; replacing it",
+  log_event(message_id::request_timed_out, LogLevel::error,
+            "worker {} (process {}) has not responded for {} s (timeout){}; replacing it",
             worker.slot(), worker.pid(), (now_usec - beat_usec) / 1'000'000,
             what_it_served(worker));
   worker.set_given_up_beat(beat_usec);

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "daemon/manager/failed_starts.h"
 
 namespace green::manager {
 namespace {
@@ -153,10 +154,15 @@ Result<PassedSockets> take_passed_sockets() {
   char** raw_names = nullptr;
   const int count = ::sd_listen_fds_with_names(1, &raw_names);
   if (count < 0) return fail(Error::from_errno("sd_listen_fds_with_names", -count));
-  PassedSockets passed{.any_passed = count > 0, .listeners = {}};
+  PassedSockets passed;
   for (int i = 0; i < count; ++i) {
     Fd fd(SD_LISTEN_FDS_START + i);
     const std::unique_ptr<char, void (*)(void*)> name(raw_names[i], &std::free);
+    if (name && FailedStarts::kept_name == name.get()) {
+      passed.failed_starts = std::move(fd);
+      continue;
+    }
+    passed.any_passed = true;
     if (const std::string why = refusal(fd.get(), name.get()); !why.empty()) {
       log_warning("closing descriptor {} that systemd passed: {}", fd.get(), why);
       continue;

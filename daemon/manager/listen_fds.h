@@ -22,11 +22,12 @@ struct Listener {
 struct PassedSockets {
   bool any_passed = false;  ///< LISTEN_FDS was set for us, usable or not
   std::vector<Listener> listeners;
+  Fd failed_starts{};  ///< no socket: what a greend before had kept (failed_starts.h)
 };
 
 /// Takes every descriptor of LISTEN_FDS and removes the variables. Listening stream sockets named
-/// "http", after a socket unit, or not at all ("unknown") are kept; anything else is closed with a
-/// warning.
+/// "http", after a socket unit, or not at all ("unknown") are kept, and what FailedStarts had kept;
+/// anything else is closed with a warning.
 Result<PassedSockets> take_passed_sockets();
 
 /// Binds and listens: "HOST:PORT", "[V6]:PORT", "unix:/path". A stale unix socket, one nobody

@@ -41,25 +41,35 @@ int report_settings(const CommandLine& line) {
   return std::fflush(stdout) == 0 ? exit_success : exit_failure;
 }
 
-/// Asked by a running greend, before it lets us take over: can we?
-int check_state(int fd) {
-  std::string why;
-  if (const auto state = read_saved_state(fd); !state) {
-    why = state.error().message();
-  } else if (const std::string worker = find_worker_program(); ::access(worker.c_str(), X_OK) < 0) {
-    why = Error::from_errno(worker).message();
-  }
-  if (why.empty()) return exit_success;
-  std::fprintf(stderr, "%s\n", why.c_str());
-  return exit_failure;
+/// All that could still fail once the greend that asks is gone.
+Result<void> can_take_over(int fd, int argc, char** argv) {
+  const auto state = read_saved_state(fd);
+  if (!state) return fail(state.error());
+  for (const SavedGeneration& generation : state->generations)
+    if (auto settings = settings_from_toml(generation.settings); !settings)
+      return fail(std::move(settings.error()));
+  const auto parsed = parse_command_line(argc, argv);
+  if (const auto* refused = std::get_if<CommandLineExit>(&parsed))
+    return fail(ErrorCode::configuration, refused->error);
+  if (const std::string worker = find_worker_program(); ::access(worker.c_str(), X_OK) < 0)
+    return fail_errno(worker);
+  return {};
+}
+
+/// Asked by a running greend, before it lets us take over with these arguments: can we?
+int check_state(int fd, int argc, char** argv) {
+  const auto answer = can_take_over(fd, argc, argv);
+  if (!answer) std::fprintf(stderr, "%s\n", answer.error().message().c_str());
+  return answer ? exit_success : exit_failure;
 }
 
 int run(int argc, char** argv) {
   const std::span<char* const> arguments(argv, static_cast<std::size_t>(argc));
+  // Either is the last one.
   if (const int fd = descriptor_argument(arguments, check_reexec_state_option); fd >= 0)
-    return check_state(fd);
+    return check_state(fd, argc - 1, argv);
   const int state_fd = descriptor_argument(arguments, reexec_state_option);
-  if (state_fd >= 0) --argc;  // it is the last one
+  if (state_fd >= 0) --argc;
   block_signals();
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* done = std::get_if<CommandLineExit>(&parsed)) {

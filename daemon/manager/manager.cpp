@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/message_ids.h"
 #include "common/names.h"
 
 namespace green::manager {
@@ -16,6 +17,8 @@ constexpr std::uint32_t scoreboard_slots = 4096;
 constexpr std::uint64_t tick_usec = 1'000'000;
 /// Each grant is renewed while there is progress, well before it runs out.
 constexpr std::uint64_t extension_usec = 15'000'000;
+/// Of processes that are killed at the end of graceful_timeout.
+constexpr std::uint64_t end_margin_usec = 10'000'000;
 constexpr std::uint64_t extension_interval_usec = 3'000'000;
 
 }  // namespace
@@ -41,6 +44,7 @@ Manager::Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
       options_(std::move(options)),
       scoreboard_(std::move(scoreboard)),
       slots_(scoreboard_.slot_count()),
+      survey_(loop),
       current_(options_.initial),
       started_realtime_usec_(realtime_usec()) {
   for (const Listener& listener : listeners_) {
@@ -71,8 +75,9 @@ Result<void> Manager::start_ticking() {
 }
 
 GenerationContext Manager::generation_context() {
-  return {loop_,      children_,     scoreboard_,   slots_,
-          oom_kills_, listener_fds_, options_.site, options_.worker_program,
+  return {loop_,         children_,     scoreboard_,
+          slots_,        oom_kills_,    survey_,
+          listener_fds_, options_.site, options_.worker_program,
           *this};
 }
 
@@ -89,14 +94,17 @@ void Manager::switch_to_candidate() {
   std::unique_ptr<Generation> old = std::exchange(serving_, std::move(candidate_));
   current_ = candidate_settings_;
   if (const auto level = log_level_from_name(current_.values.log_level)) log_set_level(*level);
+  const bool rolled = std::exchange(rolling_, false);  // serve() tells of changes
   serving_->serve();
-  if (std::exchange(rolling_, false)) serving_->set_worker_count(target_workers_);
+  if (rolled) serving_->set_worker_count(target_workers_);
+  if (drained_) serving_->set_worker_count(0);
   const std::size_t drained = old ? old->workers().size() : 0;
   if (old) retire(std::move(old));
   if (first) {
     log_notice("generation {} serves {} with {} workers", serving_->number(), current_.values.app,
                target_workers_);
     notify_.ready(status_line());
+    if (options_.failed_starts != nullptr) options_.failed_starts->forget();
     if (observer_ != nullptr) observer_->site_changed();
     begin_waiting_reload();  // asked for before anything served
     return;
@@ -115,7 +123,8 @@ void Manager::generation_failed(Generation& generation, StartFailure kind, std::
   generation.kill();
   retire(std::move(candidate_));
   if (serving_ == nullptr && !stopping_) {
-    log_error("generation {} failed to start: {}", generation.number(), text);
+    log_event(message_id::start_failed, LogLevel::error, "generation {} failed to start: {}",
+              generation.number(), text);
     exit_failed(kind == StartFailure::configuration ? exit_config : exit_failure, text);
     return;
   }
@@ -124,14 +133,16 @@ void Manager::generation_failed(Generation& generation, StartFailure kind, std::
 
 void Manager::zygote_lost(Generation& generation, const std::string& how) {
   if (&generation != serving_.get() || stopping_) return;
-  log_error("generation {}: its zygote ended ({}); starting another generation in its place",
-            generation.number(), how);
-  if (candidate_ == nullptr) begin_reload();
+  log_error("generation {}: its zygote ended ({}); {}", generation.number(), how,
+            drained_ ? "undrain will start another generation in its place"
+                     : "starting another generation in its place");
+  cancel_traffic_jobs("the zygote ended");
+  if (candidate_ == nullptr && !drained_) respawn_after(0);
 }
 
 void Manager::exit_failed(int status, const std::string& reason) {
   exit_reason_ = reason;
-  notify_.failed(fmt::format("failed to start: {}", reason));
+  notify_.failed(fmt::format("failed to start: {}", gist_of(reason)));
   stopping_ = true;
   loop_.exit(status);
 }
@@ -157,6 +168,7 @@ void Manager::generation_gone(Generation& generation) {
       return true;
     });
     update_status();
+    finish_traffic_jobs();
     exit_when_empty();
   });
   if (!deferred) {
@@ -171,6 +183,7 @@ void Manager::worker_added(Generation&, std::uint32_t slot) {
 }
 
 void Manager::worker_removed(Generation&, std::uint32_t slot) {
+  usage_.keep_only([this](pid_t pid) { return find_worker(pid) != nullptr; });
   if (observer_ != nullptr) observer_->worker_removed(slot);
 }
 
@@ -182,11 +195,18 @@ void Manager::generation_changed(Generation&) {
   }
   update_status();
   finish_scale_if_settled();
+  finish_traffic_jobs();
 }
 
 void Manager::stop_gracefully() {
   if (stopping_) return;
   stopping_ = true;
+  std::uint64_t longest = 0;
+  for_each_generation([&longest](const Generation& generation) {
+    const auto timeout = generation.settings().graceful_timeout.count();
+    longest = std::max(longest, static_cast<std::uint64_t>(timeout));
+  });
+  stop_deadline_usec_ = monotonic_usec() + longest + end_margin_usec;
   respawn_timer_ = {};
   log_notice("stopping: finishing the requests in flight");
   notify_.stopping("stopping: finishing the requests in flight");
@@ -195,6 +215,7 @@ void Manager::stop_gracefully() {
     end_job(*std::exchange(waiting_reload_job_, {}), JobResult::cancelled, "greend stops");
   if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::cancelled, "greend stops");
   if (reexec_job_) end_job(*std::exchange(reexec_job_, {}), JobResult::cancelled, "greend stops");
+  cancel_traffic_jobs("greend stops");
   if (candidate_) {
     if (!std::exchange(rolling_, false)) candidate_->kill();
     retire(std::move(candidate_));
@@ -241,14 +262,22 @@ bool Manager::progress_is_made(std::uint64_t now_usec) const {
 void Manager::tick() {
   const std::uint64_t now = monotonic_usec();
   // If we ourselves were held up (a stopped machine), so were the workers: give them a turn first.
-  if (now > last_tick_usec_ + 3 * tick_usec) heartbeats_trusted_from_usec_ = now + 5 * tick_usec;
+  if (now > last_tick_usec_ + 3 * tick_usec) {
+    heartbeats_trusted_from_usec_ = now + 5 * tick_usec;
+    const std::uint64_t pause = now - last_tick_usec_;
+    if (serving_) serving_->forgive(pause);
+    if (candidate_) candidate_->forgive(pause);
+    for (const auto& generation : retired_) generation->forgive(pause);
+    stop_deadline_usec_ += pause;
+  }
   last_tick_usec_ = now;
   const bool trusted = now >= heartbeats_trusted_from_usec_;
   if (serving_) serving_->check(now, trusted);
   if (candidate_) candidate_->check(now, trusted);
   for (const auto& generation : retired_) generation->check(now, trusted);
 
-  if (candidate_ || stopping_) extend_start_timeout();
+  // One that can't be killed (state D) holds up a stop for as long as systemd says.
+  if (candidate_ || (stopping_ && now < stop_deadline_usec_)) extend_start_timeout();
   const std::uint64_t watchdog = notify_.watchdog_usec();
   if (watchdog > 0 && now >= last_watchdog_usec_ + std::min(watchdog / 4, 10 * tick_usec)) {
     if (progress_is_made(now) || !trusted) {

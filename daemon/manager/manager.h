@@ -13,15 +13,17 @@
 #include "common/settings.h"
 #include "daemon/manager/children.h"
 #include "daemon/manager/event_loop.h"
+#include "daemon/manager/failed_starts.h"
 #include "daemon/manager/generation.h"
 #include "daemon/manager/listen_fds.h"
+#include "daemon/manager/process_usage.h"
 #include "daemon/manager/reexec_state.h"
 #include "daemon/manager/service_notify.h"
 #include "daemon/manager/successor.h"
 
 namespace green::manager {
 
-enum class SiteState { starting, serving, reloading, stopping };
+enum class SiteState { starting, serving, reloading, drained, stopping };
 std::string_view site_state_name(SiteState state);
 
 enum class JobResult { done, failed, cancelled };
@@ -50,6 +52,21 @@ struct WorkerStatus {
   std::uint64_t busy_since_usec = 0;  ///< CLOCK_MONOTONIC; 0: idle
   std::uint64_t requests = 0;
   std::uint32_t connections = 0;
+  std::uint32_t in_flight = 0;
+};
+
+/// What a worker is answering: a request of its own, or several.
+struct RequestStatus {
+  std::uint32_t slot = 0;
+  pid_t pid = 0;
+  std::uint64_t generation = 0;
+  std::uint64_t since_usec = 0;  ///< CLOCK_MONOTONIC; 0: the application has answered it
+  std::uint32_t count = 0;       ///< 1, or how many it has; what follows is of the latest
+  std::string request{};         ///< "GET /report"
+  std::string client{};
+  /// "running" or "replying"; by ask_requests() a request_state_name(), "more" for those of a
+  /// worker that are not listed, or "unanswered" where it did not answer.
+  std::string state{};
 };
 
 struct SiteStatus {
@@ -58,11 +75,13 @@ struct SiteStatus {
   std::string status_text;
   std::string application;
   std::string config_file;
+  std::string config_hash;
   std::vector<std::string> listeners;
   std::uint64_t generation = 0;  ///< the serving one; 0: none yet
   std::uint32_t target_workers = 0;
   std::uint32_t ready_workers = 0;
   std::uint32_t busy_workers = 0;
+  std::uint32_t draining_workers = 0;
   std::uint64_t requests_total = 0;
   std::uint64_t worker_deaths_total = 0;
   std::uint64_t started_realtime_usec = 0;
@@ -74,9 +93,10 @@ struct ManagerOptions {
   std::string site;
   SettingSources sources;  ///< read again at every reload
   LoadedSettings initial;
-  std::string worker_program;      ///< green-worker's path
-  Successor* successor = nullptr;  ///< borrowed; nullptr: reexec() is an error
-  bool binds = true;               ///< false: systemd passed the sockets, and `bind` says nothing
+  std::string worker_program;             ///< green-worker's path
+  Successor* successor = nullptr;         ///< borrowed; nullptr: reexec() is an error
+  FailedStarts* failed_starts = nullptr;  ///< borrowed; forgotten once the site serves
+  bool binds = true;  ///< false: systemd passed the sockets, and `bind` says nothing
 };
 
 class Manager final : private GenerationObserver {
@@ -101,6 +121,14 @@ class Manager final : private GenerationObserver {
   /// reload does. A binary that can't take over fails the job, and this greend goes on. Joins one
   /// that is under way.
   Result<JobId> reexec(std::string_view asked_by);
+  /// Replaces the worker of `pid`, or with 0 all that serve, one after the other.
+  Result<JobId> recycle(pid_t pid, std::string_view asked_by);
+  /// Lets every worker finish what it has; what comes waits in the sockets until undrain().
+  Result<JobId> drain(std::string_view asked_by);
+  Result<JobId> undrain(std::string_view asked_by);
+  /// Calls back once, later, with a memfd of the worker's Python stacks, or with why there are
+  /// none.
+  void ask_stacks(pid_t pid, std::function<void(Result<Fd>)> done);
   /// In the successor: takes over what `saved` names, as create() and start() make anew.
   static Result<std::unique_ptr<Manager>> resume(EventLoop& loop, Children& children,
                                                  ServiceNotify& notify,
@@ -117,6 +145,16 @@ class Manager final : private GenerationObserver {
   SiteStatus status() const;
   std::vector<WorkerStatus> workers() const;
   std::optional<WorkerStatus> worker(std::uint32_t slot) const;
+  /// By the scoreboard, at once: of each worker that answers any, the latest.
+  std::vector<RequestStatus> requests() const;
+  /// By the workers themselves: calls back once, with every request. Of a worker that does not
+  /// answer, what the scoreboard says.
+  void ask_requests(std::function<void(const std::vector<RequestStatus>&)> done);
+  /// Of greend and all its processes, until a reload brings the settings' own again.
+  void set_log_level(LogLevel level);
+  Usage usage(pid_t pid);
+  /// The settings that run, or those a reload would take, for people: secrets are masked.
+  Result<std::string> describe_settings(bool running) const;
   void set_observer(ManagerObserver* observer) { observer_ = observer; }
   /// Why the start failed: text for whoever waits.
   const std::string& exit_reason() const { return exit_reason_; }
@@ -125,6 +163,10 @@ class Manager final : private GenerationObserver {
   struct ScaleJob {
     JobId id;
     std::uint32_t workers;
+  };
+  struct RecycleJob {
+    JobId id;
+    std::vector<pid_t> pids;
   };
 
   Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
@@ -146,9 +188,18 @@ class Manager final : private GenerationObserver {
   void finish_reload(JobResult result, const std::string& message);
   void switch_to_candidate();
   void report_progress(const std::string& phase);
-  void respawn_later();
+  Result<void> refuse_while_drained() const;
+  /// Another generation, where the zygote ended: then or later, the more often the later.
+  void respawn_after(std::uint64_t least_delay_usec);
   void finish_scale_if_settled();
   void end_job(JobId job, JobResult result, std::string message);
+
+  // manager_traffic.cpp
+  void finish_traffic_jobs();
+  void cancel_traffic_jobs(const std::string& why);
+  /// Nor is one being started.
+  Result<void> refuse_without_zygote() const;
+  void fail_jobs_without_zygote(const std::string& why);
 
   // manager_rolling.cpp
   void begin_roll();
@@ -173,6 +224,16 @@ class Manager final : private GenerationObserver {
   bool progress_is_made(std::uint64_t now_usec) const;
   void update_status();
   std::string status_line() const;
+  WorkerStatus status_of(const Generation& generation, const WorkerProcess& worker) const;
+  WorkerProcess* find_worker(pid_t pid) const;
+  // manager_requests.cpp
+  static void add_answered(const WorkerStatus& worker, const RequestList& list,
+                           std::vector<RequestStatus>& all);
+  static void add_rest(const WorkerStatus& worker, std::uint64_t count,
+                       std::vector<RequestStatus>& all);
+  /// Of one whose loop is held up by a call.
+  void add_call(const WorkerStatus& worker, std::vector<RequestStatus>& all) const;
+  void add_unanswered(const WorkerStatus& worker, std::vector<RequestStatus>& all) const;
   void for_each_generation(const std::function<void(const Generation&)>& visit) const;
 
   EventLoop& loop_;
@@ -185,6 +246,7 @@ class Manager final : private GenerationObserver {
   Scoreboard scoreboard_;
   SlotPool slots_;
   OomKills oom_kills_ = OomKills::of_this_process();
+  RequestSurvey survey_;
   ManagerObserver* observer_ = nullptr;
 
   LoadedSettings current_;  ///< of the serving generation, or of the first start
@@ -207,6 +269,9 @@ class Manager final : private GenerationObserver {
   std::string reported_phase_;
   std::optional<JobId> waiting_reload_job_;  ///< runs after it, with what is newer then
   std::optional<ScaleJob> scale_job_;
+  bool drained_ = false;            ///< the serving generation keeps no worker
+  std::optional<JobId> drain_job_;  ///< or the undrain that came after it
+  std::vector<RecycleJob> recycle_jobs_;
   std::optional<JobId> reexec_job_;
   bool successor_is_checked_ = false;
   std::string reexec_note_;  ///< of a greend that took over, until its reload has ended
@@ -216,6 +281,7 @@ class Manager final : private GenerationObserver {
   RestartBackoff respawn_backoff_;
   EventSource respawn_timer_;
 
+  ProcessUsage usage_;
   EventSource tick_timer_;
   std::uint64_t last_tick_usec_ = 0;
   std::uint64_t last_extension_usec_ = 0;

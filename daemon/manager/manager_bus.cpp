@@ -1,5 +1,7 @@
+// Long, and one file because no other of greend may include sdbus-c++.
 #include "daemon/manager/manager_bus.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sdbus-c++/sdbus-c++.h>
 #include <sys/epoll.h>
@@ -13,6 +15,8 @@
 
 #include "common/log.h"
 #include "common/names.h"
+#include "common/text.h"
+#include "daemon/manager/authority.h"
 #include "daemon/manager/bus_preflight.h"
 #include "org_greend1_adaptor.h"
 
@@ -28,16 +32,30 @@ constexpr const char* address_variable = "DBUS_SESSION_BUS_ADDRESS";
 
 using Options = std::map<std::string, sdbus::Variant>;
 
-[[noreturn]] void throw_error(std::string_view name, const std::string& message) {
-  throw sdbus::Error(fmt::format("{}{}", bus_error_prefix, name), message);
+sdbus::Error make_error(std::string_view name, const std::string& message) {
+  return {fmt::format("{}{}", bus_error_prefix, name), message};
 }
 
-std::uint32_t job_or_throw(const Result<JobId>& job) {
-  if (job) return *job;
-  throw_error(job.error().code() == ErrorCode::configuration ? "InvalidArgument"
-              : job.error().code() == ErrorCode::unavailable ? "Unavailable"
+sdbus::Error error_of(const Error& error) {
+  return make_error(error.code() == ErrorCode::configuration ? "InvalidArgument"
+                    : error.code() == ErrorCode::unavailable ? "Unavailable"
                                                              : "Stopping",
-              job.error().message());
+                    error.message());
+}
+
+/// sdbus-c++ shows neither a message's flags nor the message.
+struct MessageAccess : sdbus::Message {
+  static sd_bus_message* of(const sdbus::Message& message) {
+    return static_cast<sd_bus_message*>(message.*(&MessageAccess::msg_));
+  }
+};
+
+template <typename Value>
+void reply(const sdbus::Result<Value>& result, const Result<Value>& value) {
+  if (value)
+    result.returnResults(*value);
+  else
+    result.returnError(error_of(value.error()));
 }
 
 using SiteInterfaces =
@@ -49,10 +67,10 @@ using WorkerInterfaces =
 
 class SiteObject final : public SiteInterfaces {
  public:
-  SiteObject(sdbus::IConnection& connection, Manager& manager, bool own_user_may_change)
+  SiteObject(sdbus::IConnection& connection, Manager& manager, Authority& authority)
       : SiteInterfaces(connection, std::string(bus_path)),
         manager_(manager),
-        own_user_may_change_(own_user_may_change) {
+        authority_(authority) {
     registerAdaptor();
   }
   ~SiteObject() { unregisterAdaptor(); }
@@ -62,36 +80,140 @@ class SiteObject final : public SiteInterfaces {
   void emit_changed() { emitPropertiesChangedSignal(org::greend1::Site_adaptor::INTERFACE_NAME); }
 
  private:
-  /// Who calls, if it may change anything. On the system bus that is root alone: the application
-  /// runs as our own user there.
-  std::string authorize() {
+  AccessQuestion question(Access access, const char* action) const {
     const sdbus::Message& call = *getObject().getCurrentlyProcessedMessage();
-    const uid_t user = call.getCredsEuid();
-    if (user == 0 || (own_user_may_change_ && user == ::geteuid()))
-      return fmt::format("uid {} ({})", user, call.getSender());
-    log_warning("uid {} ({}) was denied {}", user, call.getSender(), call.getMemberName());
-    throw_error("AccessDenied", "only root may change a site; try again with sudo");
+    return {.access = access,
+            .sender = call.getSender(),
+            .member = call.getMemberName(),
+            .action = action,
+            .may_ask_user =
+                sd_bus_message_get_allow_interactive_authorization(MessageAccess::of(call)) > 0};
   }
 
-  static void refuse_options(const Options& options) {
+  /// Calls `act` with who asks, once that is allowed, and answers for it. `act` answers if it
+  /// returns nothing, else its value is the answer.
+  template <typename Value, typename Act>
+  void authorized(AccessQuestion asked, sdbus::Result<Value>&& result, const Options& options,
+                  Act act) {
     if (!options.empty())
-      throw_error("InvalidArgument", fmt::format("unknown option \"{}\"", options.begin()->first));
+      return result.returnError(
+          make_error("InvalidArgument",
+                     fmt::format("unknown option \"{}\"", printable(options.begin()->first))));
+    // shared: a std::function must be copyable.
+    auto answer = std::make_shared<sdbus::Result<Value>>(std::move(result));
+    authority_.ask(std::move(asked), [answer, act = std::move(act)](const Verdict& verdict) {
+      try {
+        if (verdict.is_allowed)
+          act(answer, verdict.who);
+        else
+          answer->returnError(make_error("AccessDenied", verdict.reason));
+      } catch (const sdbus::Error& error) {
+        log_debug("an answer could not be sent: {}", error.what());  // the connection is being lost
+      }
+    });
   }
 
-  std::uint32_t Reload(const Options& options) override {
-    const std::string caller = authorize();
-    refuse_options(options);
-    return job_or_throw(manager_.reload(caller));
+  template <typename Act>
+  void change(const char* action, sdbus::Result<std::uint32_t>&& result, const Options& options,
+              Act act) {
+    authorized(question(Access::change, action), std::move(result), options,
+               [act = std::move(act)](const auto& answer, const std::string& who) {
+                 reply(*answer, act(who));
+               });
   }
-  std::uint32_t Reexec(const Options& options) override {
-    const std::string caller = authorize();
-    refuse_options(options);
-    return job_or_throw(manager_.reexec(caller));
+
+  void Reload(sdbus::Result<std::uint32_t>&& result, Options options) override {
+    change("org.greend1.manage-code", std::move(result), options,
+           [this](const std::string& who) { return manager_.reload(who); });
   }
-  std::uint32_t Scale(const std::uint32_t& workers, const Options& options) override {
-    const std::string caller = authorize();
-    refuse_options(options);
-    return job_or_throw(manager_.scale(workers, caller));
+  void Reexec(sdbus::Result<std::uint32_t>&& result, Options options) override {
+    change("org.greend1.manage-daemon", std::move(result), options,
+           [this](const std::string& who) { return manager_.reexec(who); });
+  }
+  void Scale(sdbus::Result<std::uint32_t>&& result, std::uint32_t workers,
+             Options options) override {
+    change("org.greend1.manage-workers", std::move(result), options,
+           [this, workers](const std::string& who) { return manager_.scale(workers, who); });
+  }
+  void Recycle(sdbus::Result<std::uint32_t>&& result, std::uint32_t pid, Options options) override {
+    change("org.greend1.manage-workers", std::move(result), options,
+           [this, pid](const std::string& who) {
+             return manager_.recycle(static_cast<pid_t>(pid), who);
+           });
+  }
+  void Drain(sdbus::Result<std::uint32_t>&& result, Options options) override {
+    change("org.greend1.manage-traffic", std::move(result), options,
+           [this](const std::string& who) { return manager_.drain(who); });
+  }
+  void Undrain(sdbus::Result<std::uint32_t>&& result, Options options) override {
+    change("org.greend1.manage-traffic", std::move(result), options,
+           [this](const std::string& who) { return manager_.undrain(who); });
+  }
+
+  using RequestRow = sdbus::Struct<std::uint32_t, std::uint32_t, std::uint64_t, std::uint64_t,
+                                   std::uint32_t, std::string, std::string, std::string>;
+  void ListRequests(sdbus::Result<std::vector<RequestRow>>&& result, Options options) override {
+    const auto found = options.find("all");
+    if (found != options.end() && !found->second.containsValueOfType<bool>())
+      return result.returnError(make_error("InvalidArgument", "all: must be a boolean"));
+    const bool all = found != options.end() && found->second.get<bool>();
+    options.erase("all");
+    authorized(question(Access::inspect, ""), std::move(result), options,
+               [this, all](const auto& answer, const std::string&) {
+                 if (!all) return reply_with_requests(*answer, manager_.requests());
+                 const std::weak_ptr<bool> here = here_;
+                 manager_.ask_requests([answer, here](const std::vector<RequestStatus>& requests) {
+                   if (!here.expired()) reply_with_requests(*answer, requests);
+                 });
+               });
+  }
+  static void reply_with_requests(const sdbus::Result<std::vector<RequestRow>>& answer,
+                                  const std::vector<RequestStatus>& requests) {
+    std::vector<RequestRow> rows;
+    for (const RequestStatus& one : requests)
+      rows.push_back({one.slot, static_cast<std::uint32_t>(one.pid), one.generation, one.since_usec,
+                      one.count, one.request, one.client, one.state});
+    send_answer([&] { answer.returnResults(rows); });
+  }
+  void Backtrace(sdbus::Result<sdbus::UnixFd>&& result, std::uint32_t pid,
+                 Options options) override {
+    authorized(question(Access::inspect, ""), std::move(result), options,
+               [this, pid](const auto& answer, const std::string& who) {
+                 log_info("stacks of process {} asked by {}", pid, who);
+                 const std::weak_ptr<bool> here = here_;
+                 manager_.ask_stacks(static_cast<pid_t>(pid),
+                                     [answer, here](const Result<Fd>& file) {
+                                       if (!here.expired()) reply_with_file(*answer, file);
+                                     });
+               });
+  }
+  void DescribeSettings(sdbus::Result<std::string>&& result, std::string which,
+                        Options options) override {
+    authorized(
+        question(Access::inspect, ""), std::move(result), options,
+        [this, which](const auto& answer, const std::string&) {
+          if (which == "running" || which == "disk")
+            reply(*answer, manager_.describe_settings(which == "running"));
+          else
+            answer->returnError(make_error("InvalidArgument", "which: must be running or disk"));
+        });
+  }
+  static void reply_with_file(const sdbus::Result<sdbus::UnixFd>& answer, const Result<Fd>& file) {
+    send_answer([&] {
+      if (file)
+        answer.returnResults(sdbus::UnixFd(file->get()));
+      else
+        answer.returnError(error_of(file.error()));
+    });
+  }
+  /// Later than the call: there may be nobody any more.
+  template <typename Send>
+  static void send_answer(Send send) {
+    try {
+      send();
+    } catch (const sdbus::Error& error) {
+      log_debug("an answer could not be sent: {}", error.what());  // the connection is being lost
+    }
   }
 
   std::string Version() override { return std::string(version); }
@@ -101,6 +223,7 @@ class SiteObject final : public SiteInterfaces {
   std::string StatusText() override { return manager_.status().status_text; }
   std::string Application() override { return manager_.status().application; }
   std::string ConfigFile() override { return manager_.status().config_file; }
+  std::string ConfigHash() override { return manager_.status().config_hash; }
   std::vector<std::string> Listeners() override { return manager_.status().listeners; }
   std::uint64_t Generation() override { return manager_.status().generation; }
   std::uint32_t TargetWorkers() override { return manager_.status().target_workers; }
@@ -111,11 +234,73 @@ class SiteObject final : public SiteInterfaces {
   }
   std::string LastReloadResult() override { return manager_.status().last_reload_result; }
   std::uint32_t BusyWorkers() override { return manager_.status().busy_workers; }
+  std::uint32_t DrainingWorkers() override { return manager_.status().draining_workers; }
+  std::uint64_t UptimeUSec() override {
+    const std::uint64_t started = manager_.status().started_realtime_usec;
+    const std::uint64_t now = realtime_usec();
+    return now > started ? now - started : 0;
+  }
   std::uint64_t RequestsTotal() override { return manager_.status().requests_total; }
   std::uint64_t WorkerDeathsTotal() override { return manager_.status().worker_deaths_total; }
 
   Manager& manager_;
-  const bool own_user_may_change_;
+  Authority& authority_;
+  /// Stacks may come when the connection they were asked on is gone.
+  const std::shared_ptr<bool> here_ = std::make_shared<bool>();
+};
+
+/// org.freedesktop.LogControl1(5), by which systemctl service-log-level steers the log of greend
+/// and its workers.
+class LogControl {
+ public:
+  LogControl(sdbus::IConnection& connection, Manager& manager)
+      : manager_(manager),
+        object_(sdbus::createObject(connection, "/org/freedesktop/LogControl1")) {
+    constexpr const char* interface = "org.freedesktop.LogControl1";
+    object_->registerProperty("LogLevel")
+        .onInterface(interface)
+        .withGetter([] { return syslog_name(log_level()); })
+        .withSetter([this](const std::string& name) { set_level(name); })
+        .withUpdateBehavior(sdbus::Flags::EMITS_NO_SIGNAL);
+    object_->registerProperty("LogTarget")
+        .onInterface(interface)
+        .withGetter([] { return std::string(log_is_journal() ? "journal" : "console"); })
+        .withSetter([](const std::string& target) {
+          if (target != "auto" && target != (log_is_journal() ? "journal" : "console"))
+            throw sdbus::Error("org.freedesktop.DBus.Error.InvalidArgs",
+                               "greend logs where it was started to");
+        })
+        .withUpdateBehavior(sdbus::Flags::EMITS_NO_SIGNAL);
+    object_->registerProperty("SyslogIdentifier")
+        .onInterface(interface)
+        .withGetter([] { return std::string("greend"); })
+        .withUpdateBehavior(sdbus::Flags::CONST_PROPERTY_VALUE);
+    object_->finishRegistration();
+  }
+
+ private:
+  static std::string syslog_name(LogLevel level) {
+    return level == LogLevel::error ? "err" : std::string(log_level_name(level));
+  }
+  void set_level(const std::string& name) {
+    const sdbus::Message* const call = object_->getCurrentlyProcessedMessage();
+    const uid_t user = call != nullptr ? call->getCredsEuid() : ~0U;
+    if (user != 0)
+      throw sdbus::Error("org.freedesktop.DBus.Error.AccessDenied",
+                         "only root may change the log level; try again with sudo");
+    // Those that this log does not know are its nearest.
+    const std::string known =
+        name == "emerg" || name == "alert" || name == "crit" || name == "err" ? "error" : name;
+    const auto level = log_level_from_name(known);
+    if (!level || name == "error")
+      throw sdbus::Error("org.freedesktop.DBus.Error.InvalidArgs",
+                         fmt::format("\"{}\" is no log level", printable(name)));
+    manager_.set_log_level(*level);
+    log_notice("log level {} set by uid {}, process {}", name, user, call->getCredsPid());
+  }
+
+  Manager& manager_;
+  std::unique_ptr<sdbus::IObject> object_;
 };
 
 class WorkerObject final : public WorkerInterfaces {
@@ -150,6 +335,10 @@ class WorkerObject final : public WorkerInterfaces {
   std::uint64_t BusySince() override { return status().busy_since_usec; }
   std::uint64_t Requests() override { return status().requests; }
   std::uint32_t Connections() override { return status().connections; }
+  std::uint32_t RequestsInFlight() override { return status().in_flight; }
+  std::uint64_t MemoryRSS() override { return manager_.usage(status().pid).rss_bytes; }
+  std::uint64_t MemoryPSS() override { return manager_.usage(status().pid).pss_bytes; }
+  std::uint64_t CPUUsageNSec() override { return manager_.usage(status().pid).cpu_nsec; }
 
   Manager& manager_;
   const std::uint32_t slot_;
@@ -165,10 +354,13 @@ constexpr std::size_t most_unsent = 16;
 /// One connection and all that lives on it, gone together: objects first, the connection last.
 struct Session {
   std::unique_ptr<sdbus::IConnection> connection;
+  std::unique_ptr<LogControl> log_control;
   std::unique_ptr<SiteObject> site;
   std::map<std::uint32_t, std::unique_ptr<WorkerObject>> workers;
   EventSource timeout;
   EventSource io;
+  /// Gone first: it holds answers that were not given.
+  std::unique_ptr<Authority> authority;
 };
 
 class ConnectedManagerBus final : public ManagerBus {
@@ -289,12 +481,14 @@ class ConnectedManagerBus final : public ManagerBus {
       auto session = std::make_unique<Session>();
       session->connection = open();
       session->connection->setMethodCallTimeout(call_timeout_usec);
+      session->authority = std::make_unique<Authority>(loop_, bus_, site_);
+      session->log_control = std::make_unique<LogControl>(*session->connection, manager_);
       session->site =
-          std::make_unique<SiteObject>(*session->connection, manager_, bus_ != "system");
+          std::make_unique<SiteObject>(*session->connection, manager_, *session->authority);
       for (const WorkerStatus& worker : manager_.workers())
         session->workers.emplace(worker.slot, std::make_unique<WorkerObject>(
                                                   *session->connection, manager_, worker.slot));
-      session->connection->requestName(bus_name_of_site(site_));
+      request_name(*session->connection);
       session_ = std::move(session);
       attach();
       send_unsent();
@@ -306,6 +500,30 @@ class ConnectedManagerBus final : public ManagerBus {
     if (said_unavailable_) log_notice("D-Bus control is available again");
     said_unavailable_ = false;
     log_debug("on the {} bus as {}", bus_, bus_name_of_site(site_));
+  }
+
+  /// A name that somebody else has is worth more words: who steers that steers another site.
+  void request_name(sdbus::IConnection& connection) const {
+    const std::string name = bus_name_of_site(site_);
+    try {
+      connection.requestName(name);
+    } catch (const sdbus::Error& error) {
+      auto bus = sdbus::createProxy(connection, "org.freedesktop.DBus", "/org/freedesktop/DBus");
+      std::uint32_t user = 0;
+      std::uint32_t process = 0;
+      bus->callMethod("GetConnectionUnixUser")
+          .onInterface("org.freedesktop.DBus")
+          .withArguments(name)
+          .storeResultsTo(user);
+      bus->callMethod("GetConnectionUnixProcessID")
+          .onInterface("org.freedesktop.DBus")
+          .withArguments(name)
+          .storeResultsTo(process);
+      throw sdbus::Error(error.getName(),
+                         fmt::format("the name {} is taken by uid {}, process {}: end that process "
+                                     "if it is not this site's",
+                                     name, user, process));
+    }
   }
 
   /// sd-bus on our loop: what to poll for and until when may change with every message handled.

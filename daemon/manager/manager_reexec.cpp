@@ -15,6 +15,7 @@ namespace green::manager {
 Result<JobId> Manager::reexec(std::string_view asked_by) {
   if (stopping_) return fail(ErrorCode::busy, "the site is stopping");
   if (serving_ == nullptr) return fail(ErrorCode::busy, "the site is starting");
+  if (auto refused = refuse_while_drained(); !refused) return fail(std::move(refused.error()));
   if (options_.successor == nullptr)
     return fail(ErrorCode::unavailable, "this greend can't be replaced");
   log_notice("reexec asked by {}", asked_by);
@@ -52,7 +53,7 @@ void Manager::fail_reexec(const std::string& why) {
 
 bool Manager::can_be_saved() const {
   return serving_ != nullptr && candidate_ == nullptr && ended_jobs_.empty() &&
-         serving_->can_be_saved() &&
+         recycle_jobs_.empty() && !drain_job_ && serving_->can_be_saved() &&
          std::ranges::all_of(retired_, [](const auto& one) { return one->can_be_saved(); });
 }
 

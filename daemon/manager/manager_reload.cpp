@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/message_ids.h"
 #include "common/names.h"
 #include "daemon/manager/manager.h"
 
@@ -12,6 +13,7 @@ namespace green::manager {
 
 Result<JobId> Manager::reload(std::string_view asked_by) {
   if (stopping_) return fail(ErrorCode::busy, "the site is stopping");
+  if (auto refused = refuse_while_drained(); !refused) return fail(std::move(refused.error()));
   log_notice("reload asked by {}", asked_by);
   if (candidate_) {
     // What runs may have read the code already: one more reload, for all who ask meanwhile.
@@ -76,7 +78,8 @@ void Manager::finish_reload(JobResult result, const std::string& text) {
   const std::string message = std::exchange(reexec_note_, {}) + text;
   const bool failed = result == JobResult::failed;
   if (failed) {
-    log_error("reload failed; generation {} serves on: {}", serving_ ? serving_->number() : 0,
+    log_event(message_id::reload_failed, LogLevel::error,
+              "reload failed; generation {} serves on: {}", serving_ ? serving_->number() : 0,
               message);
     target_workers_ = serving_ ? serving_->worker_count() : target_workers_;
   }
@@ -87,7 +90,10 @@ void Manager::finish_reload(JobResult result, const std::string& text) {
   if (reload_job_) end_job(*std::exchange(reload_job_, {}), result, message);
   // It may have been lost while the candidate that failed was started.
   const bool zygote_is_missing = serving_ != nullptr && !serving_->has_zygote();
-  if (failed && zygote_is_missing && !waiting_reload_job_) respawn_later();
+  if (failed && zygote_is_missing) {
+    fail_jobs_without_zygote(message);
+    if (!waiting_reload_job_) respawn_after(RestartBackoff::first_delay_usec);
+  }
   begin_waiting_reload();
   update_status();
 }
@@ -98,12 +104,15 @@ void Manager::begin_waiting_reload() {
   begin_reload();
 }
 
-void Manager::respawn_later() {
+void Manager::respawn_after(std::uint64_t least_delay_usec) {
   const std::uint64_t now = monotonic_usec();
-  const std::uint64_t delay =
-      std::max(respawn_backoff_.on_death(now, 1), RestartBackoff::first_delay_usec);
+  const std::uint64_t delay = std::max(respawn_backoff_.on_death(now, 1), least_delay_usec);
+  if (delay == 0) {
+    begin_reload();
+    return;
+  }
   auto timer = loop_.add_timer(now + delay, [this] {
-    if (candidate_ == nullptr && !stopping_) begin_reload();
+    if (candidate_ == nullptr && !stopping_ && !drained_) begin_reload();
   });
   if (!timer) {
     log_error("{}", timer.error().message());
@@ -119,6 +128,9 @@ Result<JobId> Manager::scale(std::uint32_t workers, std::string_view asked_by) {
     return fail(ErrorCode::configuration, fmt::format("{} workers: must be between {} and {}",
                                                       workers, bounds.minimum, bounds.maximum));
   if (stopping_) return fail(ErrorCode::busy, "the site is stopping");
+  if (auto refused = refuse_while_drained(); !refused) return fail(std::move(refused.error()));
+  if (workers > target_workers_)
+    if (auto refused = refuse_without_zygote(); !refused) return fail(std::move(refused.error()));
   log_notice("scale from {} to {} workers asked by {}", target_workers_, workers, asked_by);
   if (scale_job_)
     end_job(std::exchange(scale_job_, {})->id, JobResult::cancelled, "another scale came after it");
@@ -129,7 +141,9 @@ Result<JobId> Manager::scale(std::uint32_t workers, std::string_view asked_by) {
     workers_before_roll_ = workers;
     roll();
   } else {
-    if (candidate_) candidate_->set_worker_count(workers);
+    // One that will replace its workers one by one starts with one, and grows as it does.
+    const bool will_roll = serving_ && candidate_settings_.values.reload == "rolling";
+    if (candidate_ && !will_roll) candidate_->set_worker_count(workers);
     if (serving_) serving_->set_worker_count(workers);
   }
   finish_scale_if_settled();

@@ -37,11 +37,9 @@ void Manager::roll() {
     return;
   }
   const std::uint32_t left = target_workers_ - replaced;
-  if (serving_->worker_count() > left) {
-    serving_->set_worker_count(left);
-  } else {
-    candidate_->set_worker_count(replaced + 1);
-  }
+  if (serving_->worker_count() > left) serving_->set_worker_count(left);
+  // Without a zygote it may have had fewer than it should: then none has to go first.
+  if (serving_->workers().size() <= left) candidate_->set_worker_count(replaced + 1);
 }
 
 void Manager::roll_back(const std::string& why) {

@@ -21,6 +21,7 @@ json to_json(const SavedProcess& process) {
   return {{"pid", process.pid},
           {"pidfd", process.pidfd},
           {"channel", process.channel},
+          {"stacks", process.stacks},
           {"slot", process.slot},
           {"state", process.state},
           {"started_realtime_usec", process.started_realtime_usec},
@@ -32,6 +33,7 @@ SavedProcess process_from(const json& from) {
   return {.pid = from.at("pid"),
           .pidfd = from.at("pidfd"),
           .channel = from.at("channel"),
+          .stacks = from.value("stacks", -1),
           .slot = from.at("slot"),
           .state = from.at("state"),
           .started_realtime_usec = from.at("started_realtime_usec"),
@@ -106,6 +108,7 @@ std::vector<int> SavedState::descriptors() const {
   const auto add_process = [&add](const SavedProcess& process) {
     add(process.pidfd);
     add(process.channel);
+    add(process.stacks);
   };
   for (const SavedListener& listener : listeners) add(listener.fd);
   for (const SavedGeneration& generation : generations) {

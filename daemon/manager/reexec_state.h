@@ -24,6 +24,7 @@ struct SavedProcess {
   pid_t pid = 0;
   int pidfd = -1;
   int channel = -1;  ///< -1: closed already
+  int stacks = -1;   ///< its stacks socket; -1: it has none
   std::uint32_t slot = 0;
   std::string state;  ///< worker_state_name()
   std::uint64_t started_realtime_usec = 0;

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "common/names.h"
+#include "daemon/manager/failed_starts.h"
 #include "daemon/manager/manager.h"
 #include "daemon/manager/manager_bus.h"
 #include "daemon/manager/refusal.h"
@@ -15,7 +16,12 @@
 namespace green::manager {
 namespace {
 
-constexpr std::chrono::seconds refusal_time{2};
+Refusal misconfigured() {
+  return {.duration = std::chrono::seconds(2),
+          .text = "The site is not configured correctly (green)."};
+}
+/// Renewed every second.
+constexpr std::uint64_t hold_back_extension_usec = 10'000'000;
 /// Between asking and killing what the application left behind.
 constexpr std::chrono::seconds leftover_grace{2};
 
@@ -37,8 +43,34 @@ int refuse(const Sockets& sockets, const Error& error, ServiceNotify& notify) {
   log_error("{}", error.message());
   notify.failed(error.message());
   if (error.code() != ErrorCode::configuration) return exit_failure;
-  if (sockets.from_systemd) refuse_clients(sockets.listeners, refusal_time);
+  if (sockets.from_systemd) refuse_clients(sockets.listeners, misconfigured());
   return exit_config;
+}
+
+/// The service manager starts us again, a little after we have ended. A site that fails again and
+/// again is held back here, so that the wait can grow (systemd 252 has no RestartSteps=), and
+/// clients need not wait it out. Returns the exit status.
+int hold_back(const Sockets& sockets, FailedStarts& failed_starts, const std::string& reason,
+              ServiceNotify& notify) {
+  if (auto added = failed_starts.add(); !added) log_error("{}", added.error().message());
+  const std::uint32_t failures = failed_starts.count();
+  const std::chrono::seconds wait = FailedStarts::wait_after(failures);
+  if (wait.count() == 0) return exit_failure;
+  log_notice("failed to start {} times in a row; waiting {} s before the next try", failures,
+             wait.count());
+  const auto each_second = [&](std::chrono::seconds left) {
+    notify.extend_timeout(hold_back_extension_usec);
+    notify.failed(fmt::format("failed to start {} times in a row: {}; next try in {} s", failures,
+                              gist_of(reason), left.count()));
+  };
+  const RefusalEnd end =
+      refuse_clients(sockets.listeners, {.duration = wait,
+                                         .text = "The site does not start at the moment (green).",
+                                         .each_second = each_second});
+  if (end == RefusalEnd::time_is_up) return exit_failure;
+  // Somebody stops the site, perhaps to start it anew: that start is a first one again.
+  failed_starts.forget();
+  return exit_success;
 }
 
 Result<std::vector<EventSource>> handle_signals(EventLoop& loop, Manager& manager) {
@@ -68,6 +100,7 @@ struct Surroundings {
   ServiceNotify& notify;
   Successor& successor;
   Sockets& sockets;
+  FailedStarts& failed_starts;
 
   ManagerOptions options(LoadedSettings settings) const {
     return {.site = line.site,
@@ -75,6 +108,7 @@ struct Surroundings {
             .initial = std::move(settings),
             .worker_program = find_worker_program(),
             .successor = &successor,
+            .failed_starts = &failed_starts,
             .binds = !sockets.from_systemd};
   }
 };
@@ -89,7 +123,7 @@ Result<int> steer(const Surroundings& with, Manager& manager,
     bus = ManagerBus::create(with.loop, manager, with.line.site, with.line.bus);
   if (auto begun = begin(); !begun) return fail(std::move(begun.error()));
   const auto status = with.loop.run();
-  Children::end_remaining(leftover_grace);
+  with.children.end_remaining(leftover_grace);
   return status;
 }
 
@@ -99,6 +133,7 @@ Result<int> start(const Surroundings& with) {
   if (!passed) return fail(std::move(passed.error()));
   sockets.from_systemd = passed->any_passed;
   sockets.listeners = std::move(passed->listeners);
+  if (passed->failed_starts) with.failed_starts.take(std::move(passed->failed_starts));
   auto settings = load_settings(with.line.sources);
   if (!settings) return refuse(sockets, settings.error(), with.notify);
   log_set_level(log_level_from_name(settings->values.log_level).value_or(LogLevel::info));
@@ -115,7 +150,10 @@ Result<int> start(const Surroundings& with) {
   for (const Listener& listener : sockets.listeners) log_info("listening on {}", listener.address);
   const auto status = steer(with, **manager, [&manager] { return (*manager)->start(); });
   if (status && *status == exit_config && sockets.from_systemd)
-    refuse_clients(sockets.listeners, refusal_time);
+    refuse_clients(sockets.listeners, misconfigured());
+  const std::string& reason = (*manager)->exit_reason();
+  if (status && *status == exit_failure && !reason.empty())
+    return hold_back(sockets, with.failed_starts, reason, with.notify);
   return status;
 }
 
@@ -147,7 +185,8 @@ Result<int> run_site(const CommandLine& line, std::span<char* const> arguments, 
   ServiceNotify notify(*loop);
   Successor successor(*loop, *children, arguments);
   Sockets sockets;
-  const Surroundings with{line, *loop, *children, notify, successor, sockets};
+  FailedStarts failed_starts(notify);
+  const Surroundings with{line, *loop, *children, notify, successor, sockets, failed_starts};
   if (!state) return start(with);
   const auto saved = read_saved_state(state.get());
   state.reset();

@@ -19,6 +19,18 @@ std::string one_line(std::string_view text) {
 
 }  // namespace
 
+std::string_view gist_of(std::string_view error) {
+  constexpr std::string_view spaces = " \t\r\n";
+  const auto line_end = error.find('\n');
+  if (error.find("Traceback (most recent call last)") == std::string_view::npos)
+    return error.substr(0, line_end);
+  const auto end = error.find_last_not_of(spaces);
+  error = error.substr(0, end == std::string_view::npos ? 0 : end + 1);
+  const auto last_line = error.find_last_of('\n');
+  if (last_line != std::string_view::npos) error.remove_prefix(last_line + 1);
+  return error;
+}
+
 ServiceNotify::ServiceNotify(EventLoop& loop) : loop_(loop) {
   std::uint64_t usec = 0;
   const int enabled = ::sd_watchdog_enabled(0, &usec);
@@ -80,6 +92,16 @@ void ServiceNotify::extend_timeout(std::uint64_t usec) {
 }
 
 void ServiceNotify::feed_watchdog() { send("WATCHDOG=1"); }
+
+void ServiceNotify::keep(int fd, std::string_view name) {
+  const std::string state = fmt::format("FDSTORE=1\nFDNAME={}", name);
+  const int sent = ::sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1);
+  if (sent < 0) log_error("{}", Error::from_errno("sd_notify", -sent).message());
+}
+
+void ServiceNotify::keep_no_longer(std::string_view name) {
+  send(fmt::format("FDSTOREREMOVE=1\nFDNAME={}", name));
+}
 
 void ServiceNotify::failed(std::string_view status) {
   status_ = sent_status_ = one_line(status);

@@ -10,6 +10,9 @@
 
 namespace green::manager {
 
+/// The line of an error that says most: the last of a traceback, else the first.
+std::string_view gist_of(std::string_view error);
+
 class ServiceNotify {
  public:
   /// Reads WATCHDOG_USEC and WATCHDOG_PID (sd_watchdog_enabled(3)).
@@ -24,7 +27,10 @@ class ServiceNotify {
   /// More time for the start, reload or stop that is under way.
   void extend_timeout(std::uint64_t usec);
   void feed_watchdog();
-  /// For EX_CONFIG and failed starts: STATUS and ERRNO-free text for `systemctl status`.
+  /// Has the service manager keep a descriptor of the service, for the next start (FDSTORE=1).
+  void keep(int fd, std::string_view name);
+  void keep_no_longer(std::string_view name);
+  /// For EX_CONFIG and failed starts: a STATUS that is the last word, sent at once.
   void failed(std::string_view status);
 
   /// 0: the service manager watches no watchdog.

@@ -67,8 +67,8 @@ Successor::Successor(EventLoop& loop, Children& children, std::span<char* const>
 Result<void> Successor::check(int state, std::function<void(Result<void>)> answer) {
   report_.reset(::memfd_create("green-reexec-report", MFD_CLOEXEC));
   if (!report_) return fail_errno("memfd_create");
-  std::vector<std::string> words{arguments_.empty() ? program_ : arguments_.front(),
-                                 fmt::format("{}{}", check_reexec_state_option, state_fd_of_child)};
+  std::vector<std::string> words = arguments_;
+  words.push_back(fmt::format("{}{}", check_reexec_state_option, state_fd_of_child));
   auto arguments = pointers_to(words);
 
   posix_spawn_file_actions_t actions;

@@ -31,7 +31,8 @@ class Successor {
 
   const std::string& program() const { return program_; }
 
-  /// Calls back once, from the loop, with what the successor said to `state` (a memfd).
+  /// Calls back once, from the loop, with what the successor said to `state` (a memfd) and the
+  /// arguments.
   Result<void> check(int state, std::function<void(Result<void>)> answer);
   /// Only returns on failure, with everything as it was. `kept`: descriptors that stay open.
   Error execute(int state, std::span<const int> kept) const;

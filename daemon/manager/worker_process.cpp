@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <ctime>
+#include <fstream>
 #include <utility>
 
 #include "common/log.h"
@@ -33,6 +35,27 @@ std::string_view worker_state_name(WorkerState state) {
   }
   return "unknown";
 }
+
+namespace {
+
+std::string text_of_file(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+/// As proc_pid_status(5) has it: a mask in hexadecimal.
+bool ignores_signal(pid_t pid, int number) {
+  std::ifstream file(fmt::format("/proc/{}/status", pid));
+  std::uint64_t mask = 0;
+  for (std::string line; std::getline(file, line);)
+    if (constexpr std::string_view key = "SigIgn:\t"; line.starts_with(key))
+      std::from_chars(line.data() + key.size(), line.data() + line.size(), mask, 16);
+  return (mask >> static_cast<unsigned>(number - 1) & 1U) != 0;
+}
+
+}  // namespace
 
 std::uint64_t realtime_usec() {
   timespec now{};
@@ -80,7 +103,8 @@ void WorkerProcess::close_channel() {
 
 Result<void> WorkerProcess::adopt(pid_t pid) {
   pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd_) return fail_errno(fmt::format("pidfd_open of process {}", pid));
+  // One that has ended and was waited for already is told of as any other is.
+  if (!pidfd_ && errno != ESRCH) return fail_errno(fmt::format("pidfd_open of process {}", pid));
   pid_ = pid;
   state_ = WorkerState::starting;
   started_realtime_usec_ = realtime_usec();
@@ -93,6 +117,7 @@ SavedProcess WorkerProcess::save() const {
   return {.pid = pid_,
           .pidfd = pidfd_.get(),
           .channel = channel_ ? channel_.get() : -1,
+          .stacks = stacks_socket_ ? stacks_socket_.get() : -1,
           .slot = slot_,
           .state = std::string(worker_state_name(state_)),
           .started_realtime_usec = started_realtime_usec_,
@@ -108,6 +133,7 @@ Result<void> WorkerProcess::resume(const SavedProcess& saved) {
     return fail(ErrorCode::protocol,
                 fmt::format("process {} in state \"{}\"", saved.pid, printable(saved.state)));
   pidfd_ = Fd(saved.pidfd);
+  stacks_socket_ = Fd(saved.stacks);
   pid_ = saved.pid;
   state_ = *state;
   started_realtime_usec_ = saved.started_realtime_usec;
@@ -125,6 +151,7 @@ void WorkerProcess::watch() {
       if (!received || !*received) break;
       callbacks_.message(**received);
     }
+    if (stack_dump_) stack_dump_->end();
     pid_ = 0;
     // Moved out: the callee destroys this object, and with it callbacks_.
     const auto exited = std::move(callbacks_.exited);
@@ -152,6 +179,41 @@ Result<void> WorkerProcess::send(const Message& message, std::span<const int> de
   return send_message(channel_.get(), message, descriptors);
 }
 
+Result<void> WorkerProcess::ask_stacks(StackDump::Done done) {
+  if (!stacks_socket_ || pid_ == 0)
+    return fail(ErrorCode::unavailable, "it is not set up yet, or can't be asked");
+  if (stack_dump_ && !stack_dump_->is_over())
+    return fail(ErrorCode::busy, "it has been asked already");
+  auto dump = StackDump::start(
+      loop_, stacks_socket_.get(), [this] { signal(worker_stacks_signal()); }, std::move(done));
+  if (!dump) return fail(std::move(dump.error()));
+  stack_dump_ = std::move(*dump);
+  return {};
+}
+
+std::string WorkerProcess::why_silent() const {
+  const std::string stat = text_of_file(fmt::format("/proc/{}/stat", pid_));
+  const auto end_of_name = stat.rfind(')');
+  const char state = end_of_name == std::string::npos || stat.size() < end_of_name + 3
+                         ? '?'
+                         : stat[end_of_name + 2];
+  switch (state) {
+    case 'T':
+    case 't':
+      return "it is stopped (state T): a signal or a debugger holds it";
+    case 'D':
+      return fmt::format("the kernel holds it (state D) in {}",
+                         printable(text_of_file(fmt::format("/proc/{}/wchan", pid_))));
+    case 'Z':
+    case '?':
+      return "it has ended";
+    default:
+      if (ignores_signal(pid_, worker_stacks_signal()))
+        return "it is about to end: its interpreter has ended";
+      return fmt::format("it blocks the signal that asks for them (state {})", state);
+  }
+}
+
 void WorkerProcess::signal(int signal_number) {
   if (pid_ == 0 || !pidfd_) return;
   if (::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal_number, nullptr, 0) < 0 &&
@@ -168,12 +230,16 @@ void WorkerProcess::dump_and_kill(int dump_signal, std::uint64_t grace_usec) {
 }
 
 void WorkerProcess::kill_after(std::uint64_t grace_usec) {
-  auto timer = loop_.add_timer(monotonic_usec() + grace_usec, [this] { signal(SIGKILL); });
+  const auto kill = [this] {
+    was_killed_ = true;
+    signal(SIGKILL);
+  };
+  auto timer = loop_.add_timer(monotonic_usec() + grace_usec, kill);
   if (timer) {
     kill_timer_ = std::move(*timer);
   } else {
     log_error("{}", timer.error().message());
-    signal(SIGKILL);
+    kill();
   }
 }
 
@@ -192,7 +258,13 @@ void WorkerProcess::kill_unless(std::uint64_t grace_usec, std::function<bool()> 
 
 void WorkerProcess::kill_now() {
   state_ = WorkerState::killed;
+  was_killed_ = true;
   signal(SIGKILL);
+}
+
+void WorkerProcess::forgive(std::uint64_t usec) {
+  forgiven_usec_ += usec;
+  if (drain_deadline_usec_ != 0) drain_deadline_usec_ += usec;
 }
 
 }  // namespace green::manager

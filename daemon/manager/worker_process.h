@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "common/fd.h"
@@ -13,6 +15,7 @@
 #include "daemon/manager/children.h"
 #include "daemon/manager/event_loop.h"
 #include "daemon/manager/reexec_state.h"
+#include "daemon/manager/stack_dump.h"
 #include "daemon/manager/wear.h"
 
 namespace green::manager {
@@ -61,11 +64,23 @@ class WorkerProcess {
   /// Asks for a stack dump by `dump_signal`, and kills by SIGKILL `grace_usec` later. Once.
   void dump_and_kill(int dump_signal, std::uint64_t grace_usec);
   void kill_now();
+  /// Whether it was sent SIGKILL here.
+  bool was_killed() const { return was_killed_; }
+  /// All were held up for so long, this process as well: its deadlines move.
+  void forgive(std::uint64_t usec);
+  /// By how much in all.
+  std::uint64_t forgiven_usec() const { return forgiven_usec_; }
   /// SIGKILL after `grace_usec`, unless `has_recovered` by then.
   void kill_unless(std::uint64_t grace_usec, std::function<bool()> has_recovered);
   /// SIGKILL after `grace_usec`, unless it has ended by then.
   void kill_after(std::uint64_t grace_usec);
   void close_channel();
+  /// The socket by which it may be asked for stacks; it came with `ready`.
+  void set_stacks_socket(Fd socket) { stacks_socket_ = std::move(socket); }
+  /// Its Python stacks, or why there are none; once, later, unless this object is gone before.
+  Result<void> ask_stacks(StackDump::Done done);
+  /// "it is stopped (state T)": why it may not have answered.
+  std::string why_silent() const;
 
   std::uint32_t slot() const { return slot_; }
   pid_t pid() const { return pid_; }
@@ -90,6 +105,9 @@ class WorkerProcess {
   /// It has reached one of them, and is to drain once another serves in its place; then, that it
   /// drains for that.
   bool is_recycled() const { return is_recycled_; }
+  /// Somebody asked for that, whatever its limits say.
+  bool recycling_is_asked() const { return recycling_is_asked_; }
+  void ask_recycling() { recycling_is_asked_ = true; }
   void set_recycled(bool recycled) { is_recycled_ = recycled; }
   /// True when greend itself decided that this process ends.
   bool expected_to_exit() const {
@@ -106,18 +124,23 @@ class WorkerProcess {
   const std::uint64_t created_monotonic_usec_;
   Fd channel_;
   Fd pidfd_;
+  Fd stacks_socket_;
   pid_t pid_ = 0;
   WorkerState state_ = WorkerState::forking;
   bool ready_early_ = false;
+  bool was_killed_ = false;
   bool is_recycled_ = false;
+  bool recycling_is_asked_ = false;
   WearLimits wear_limits_;
   std::uint64_t started_realtime_usec_ = 0;
   std::uint64_t started_monotonic_usec_ = 0;
   std::uint64_t drain_deadline_usec_ = 0;
   std::uint64_t given_up_beat_usec_ = 0;
+  std::uint64_t forgiven_usec_ = 0;
   Callbacks callbacks_;
   EventSource channel_source_;
   EventSource kill_timer_;
+  std::unique_ptr<StackDump> stack_dump_;
 };
 
 /// What a zygote is started with.

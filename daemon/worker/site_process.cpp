@@ -52,6 +52,11 @@ LogLevel SiteProcess::maximum_log_level() const {
   return log_level_from_name(settings.log_level).value_or(LogLevel::info);
 }
 
+void SiteProcess::set_log_level(LogLevel level) {
+  settings.log_level = log_level_name(level);
+  log_set_level(level);
+}
+
 std::string SiteProcess::title() const {
   return fmt::format("green-worker: {} generation {}", site.empty() ? settings.app : site,
                      generation);

@@ -31,6 +31,8 @@ struct SiteProcess {
   static Result<SiteProcess> receive(ReceivedMessage received, Fd& extra);
 
   LogLevel maximum_log_level() const;
+  /// In the place of the settings' own, for this process and what it forks.
+  void set_log_level(LogLevel level);
   /// "green-worker: SITE generation 3"; without a site, its application stands in.
   std::string title() const;
 };

@@ -13,8 +13,10 @@
 
 #include "common/high_fd.h"
 #include "common/log.h"
+#include "common/message_ids.h"
 #include "common/names.h"
 #include "daemon/worker/process_title.h"
+#include "daemon/worker/request_report.h"
 #include "daemon/worker/worker_signals.h"
 
 namespace green::worker {
@@ -44,11 +46,22 @@ Worker::Worker(SiteProcess& process, Fd channel, std::uint32_t slot)
 
 std::expected<void, python::LoadFailure> Worker::load(bool imports) {
   std::expected<void, python::LoadFailure> loaded;
-  if (imports) loaded = process_.runtime->load_application();
+  auto access_log = http::AccessLog::create(
+      process_.settings,
+      {.site = process_.site, .generation = process_.generation, .worker = slot_});
+  if (access_log)
+    access_log_ = std::move(*access_log);
+  else
+    loaded = std::unexpected(
+        python::LoadFailure{StartFailure::configuration, access_log.error().message()});
+  if (loaded && imports) loaded = process_.runtime->load_application();
   if (loaded) {
     // Last: the import may have set handlers of its own.
     process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.low_descriptors.error());
     answer_stuck_calls_on(worker_dump_signal());
+    send_held_replies_on_crash();
+    if (auto opened = open_stacks(); !opened)
+      log_warning("stacks can't be asked for: {}", opened.error().message());
     auto application = process_.runtime->make_application(
         process_.settings.workers > 1, static_cast<std::size_t>(process_.settings.threads));
     if (application)
@@ -56,22 +69,66 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
     else
       loaded = std::unexpected(application.error());
   }
-  if (!loaded)
-    if (auto sent = send_failure(channel_.get(), MessageType::start_failed, slot_, loaded.error());
-        !sent)
-      log_error("{}: {}", sent.error().message(), loaded.error().text);
+  if (!loaded) report_failure(loaded.error());
   return loaded;
 }
 
+void Worker::report_failure(const python::LoadFailure& failure) {
+  if (!channel_) return log_error("worker {}: {}", slot_, failure.text);
+  if (auto sent = send_failure(channel_.get(), MessageType::start_failed, slot_, failure); !sent)
+    log_error("{}: {}", sent.error().message(), failure.text);
+}
+
+std::expected<void, python::LoadFailure> Worker::start_up() {
+  std::expected<void, python::LoadFailure> started;
+  if (auto ready = set_up(); !ready)
+    started =
+        std::unexpected(python::LoadFailure{StartFailure::application, ready.error().message()});
+  else
+    started = application_->start_up();
+  if (!started) report_failure(started.error());
+  return started;
+}
+
 Result<void> Worker::serve() {
-  if (auto ready = set_up(); !ready) return ready;
-  state_ = State::ready;
-  meter_.set_resting(WorkerActivity::idle);
-  send(message_of(MessageType::ready));
-  if (!is_threaded()) return reactor_->run();
+  // It may have been told to drain meanwhile.
+  if (state_ == State::starting) {
+    state_ = State::ready;
+    meter_.set_resting(WorkerActivity::idle);
+    meter_.heartbeat(monotonic_usec());
+    if (auto said = say_ready(); !said) return said;
+  }
+  if (!calls_are(python::Calls::on_threads)) return application_->run_loop(*reactor_);
   Result<void> served;
-  process_.runtime->without_gil([&] { served = reactor_->run(); });
+  process_.runtime->without_gil([&] { served = application_->run_loop(*reactor_); });
   return served;
+}
+
+/// faulthandler writes to one number for ever: /dev/null, where no answer is asked for.
+Result<void> Worker::open_stacks() {
+  auto ends = make_channel();
+  if (!ends) return fail(std::move(ends.error()));
+  auto socket = move_high(std::move(ends->second));
+  if (!socket) return fail(std::move(socket.error()));
+  auto output = move_high(Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC)));
+  if (!output) return fail(std::move(output.error()));
+  process_.runtime->dump_stacks_on(worker_stacks_signal(), output->get());
+  if (auto answering = answer_stacks_on(worker_stacks_signal(), std::move(*socket),
+                                        std::move(*output), &python::thread_with_gil);
+      !answering)
+    return answering;
+  stacks_socket_ = std::move(ends->first);
+  return {};
+}
+
+Result<void> Worker::say_ready() {
+  const int descriptor = stacks_socket_.get();
+  auto sent = send_message(channel_.get(), message_of(MessageType::ready),
+                           stacks_socket_ ? std::span(&descriptor, 1) : std::span<const int>());
+  stacks_socket_.reset();
+  // A channel that is gone is noticed by its end.
+  if (!sent) log_debug("worker {}: {}", slot_, sent.error().message());
+  return {};
 }
 
 Result<void> Worker::set_up() {
@@ -80,20 +137,21 @@ Result<void> Worker::set_up() {
   auto reactor = http::Reactor::create();
   if (!reactor) return fail(std::move(reactor.error()));
   reactor_ = std::move(*reactor);
-  if (is_threaded()) {
-    meter_.follow_calls();
-    if (auto started = application_->start(*reactor_, [this] { on_progress(); }); !started)
-      return started;
-    give_up_overdue_calls();
-  } else {
-    reactor_->set_blocking_wait(
-        [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
-  }
   reactor_->set_turn_callback([this](std::uint64_t now_usec) { on_turn(now_usec); },
                               heartbeat_interval(process_.settings.timeout));
+  if (calls_are(python::Calls::in_place)) {
+    reactor_->set_blocking_wait(
+        [this](const http::Reactor::Wait& wait) { process_.runtime->without_gil(wait); });
+  } else {
+    meter_.follow_calls(calls_are(python::Calls::as_tasks));
+    if (auto started = application_->start(*reactor_, [this] { on_progress(); }); !started)
+      return started;
+    if (calls_are(python::Calls::on_threads)) give_up_overdue_calls();
+  }
   auto limits = http::make_limits(process_.settings);
   if (!limits) return fail(std::move(limits.error()));
-  server_ = http::Server::create(*reactor_, *application_, meter_, std::move(*limits));
+  server_ =
+      http::Server::create(*reactor_, *application_, meter_, std::move(*limits), access_log_.get());
   for (Fd& listener : process_.listeners)
     if (auto added = server_->add_listener(std::move(listener)); !added) return added;
   if (auto watched = watch_channel(); !watched) return watched;
@@ -142,6 +200,13 @@ void Worker::handle(const Message& message) {
       return start_drain(static_cast<DrainPace>(message.code));
     case MessageType::probe:
       return answer_probe();
+    case MessageType::list_requests: {
+      Message answer = message_of(MessageType::requests);
+      answer.code = message.code;
+      return send(answer, request_list_to_text(report_requests(*server_, *application_)));
+    }
+    case MessageType::log_level:
+      return log_set_level(static_cast<LogLevel>(message.code));
     default:
       log_error("worker {}: a message of type {} that it does not know", slot_,
                 static_cast<std::uint32_t>(message.type));
@@ -161,7 +226,7 @@ void Worker::answer_probe() {
   if (probe_) return;  // one that is under way answers for both
   probe_.emplace(process_.settings.probe, process_.settings.probe_host);
   application_->call(*probe_);
-  if (probe_->is_done()) send_probe_result();
+  if (probe_ && probe_->is_done()) send_probe_result();  // or on_progress() did
 }
 
 void Worker::send_probe_result() {
@@ -196,7 +261,8 @@ void Worker::give_up_calls(std::uint64_t begun_by_usec) {
   meter_.leave_connections_to_others();
   const auto names = application_->give_up_calls(begun_by_usec, has_given_up_);
   for (const std::string& name : names)
-    log_error("worker {}: {} was not answered within timeout ({} s); the worker is replaced", slot_,
+    log_event(message_id::request_timed_out, LogLevel::error,
+              "worker {}: {} was not answered within timeout ({} s); the worker is replaced", slot_,
               name, std::chrono::duration<double>(process_.settings.timeout).count());
   if (std::exchange(has_given_up_, true)) return;
   ::raise(worker_dump_signal());
@@ -212,14 +278,15 @@ void Worker::start_drain(DrainPace pace) {
   state_ = State::draining;
   meter_.set_resting(WorkerActivity::draining);
   send(message_of(MessageType::draining));
+  application_->drain();
   server_->drain(
       [this] {
         // A call that was given up may hold its thread, and the GIL with it, for ever.
-        if (application_->under_way().count > 0) {
+        if (calls_are(python::Calls::on_threads) && application_->under_way().count > 0) {
           exits_by_itself_ = true;
           exit_after(given_up_exit_seconds, exit_success);
         }
-        reactor_->stop();
+        application_->wind_down([this] { reactor_->stop(); });
       },
       pace);
 }
@@ -238,10 +305,10 @@ void Worker::update_accepting() {
 }
 
 void Worker::on_turn(std::uint64_t now_usec) {
-  if (is_threaded())
-    meter_.update(now_usec, application_->under_way());
-  else
+  if (calls_are(python::Calls::in_place))
     meter_.heartbeat(now_usec);
+  else
+    meter_.update(now_usec, application_->under_way());
   update_accepting();
   if (!said_due_ && meter_.is_due()) {
     said_due_ = true;
@@ -252,6 +319,7 @@ void Worker::on_turn(std::uint64_t now_usec) {
   restore_signal_handlers();
   process_.low_descriptors.restore_streams();
   process_.low_descriptors.occupy();
+  if (access_log_) access_log_->report(now_usec);
   if (const std::int64_t limit = process_.settings.max_rss; limit > 0)
     meter_.set_memory(memory_use_.measure(static_cast<std::uint64_t>(limit), now_usec));
 }
@@ -287,6 +355,8 @@ int run_worker(SiteProcess& process, Fd channel, std::uint32_t slot, bool import
     Worker worker(process, std::move(*high), slot);
     if (auto loaded = worker.load(imports); !loaded) {
       status = exit_status_of(loaded.error());
+    } else if (auto started = worker.start_up(); !started) {
+      status = exit_status_of(started.error());
     } else if (auto served = worker.serve(); !served) {
       log_error("worker {}: {}", slot, served.error().message());
       status = exit_failure;

@@ -31,6 +31,8 @@ class Worker {
 
   /// Loads what the zygote did not. The failure was reported to greend.
   std::expected<void, python::LoadFailure> load(bool imports);
+  /// Sets itself up, and has the application start up. A failure was reported to greend.
+  std::expected<void, python::LoadFailure> start_up();
   /// Serves until drained.
   Result<void> serve();
   /// Its end is bounded already: calls that may never return hold threads of this process.
@@ -46,6 +48,7 @@ class Worker {
   };
 
   Result<void> set_up();
+  void report_failure(const python::LoadFailure& failure);
   Result<void> watch_channel();
   Result<void> watch_signals();
   void read_channel();
@@ -53,7 +56,7 @@ class Worker {
   void channel_lost();
   void answer_probe();
   void send_probe_result();
-  bool is_threaded() const { return process_.settings.threads > 1; }
+  bool calls_are(python::Calls calls) const { return application_->calls() == calls; }
   /// Calls on threads were answered, or have ended.
   void on_progress();
   void give_up_overdue_calls();
@@ -64,6 +67,8 @@ class Worker {
   void on_turn(std::uint64_t now_usec);
   void send(const Message& message, std::string_view text = {});
   Message message_of(MessageType type) const;
+  Result<void> open_stacks();
+  Result<void> say_ready();
 
   SiteProcess& process_;
   const std::uint32_t slot_;
@@ -76,6 +81,7 @@ class Worker {
   WorkerMeter meter_;
   MemoryUse memory_use_;
   Fd channel_;
+  Fd stacks_socket_;  ///< greend's end, until it is sent
   Fd term_event_;
   Watch channel_watch_;
   Watch term_watch_;
@@ -83,6 +89,7 @@ class Worker {
   std::optional<http::InProcessExchange> probe_;
   // The application goes first: its threads end before the exchanges they answer. Then the server,
   // then the loop.
+  std::unique_ptr<http::AccessLog> access_log_;  ///< null: off
   std::unique_ptr<http::Reactor> reactor_;
   std::unique_ptr<http::Server> server_;
   std::unique_ptr<python::SiteApplication> application_;

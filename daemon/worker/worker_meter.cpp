@@ -36,14 +36,17 @@ bool WorkerMeter::may_accept() {
 http::Share WorkerMeter::share() {
   const auto now = monotonic_usec();
   auto fewest = std::numeric_limits<std::uint32_t>::max();
-  for (std::uint32_t i = 0; i < scoreboard_.slot_count(); ++i) {
+  // Not all slots: a look at an unused one would give it memory, and cost a cache miss.
+  const auto used =
+      std::min(header_.used_slots.load(std::memory_order_relaxed), scoreboard_.slot_count());
+  for (std::uint32_t i = 0; i < used; ++i) {
     const ScoreboardSlot& slot = scoreboard_.slot(i);
     if (&slot == &slot_ || slot.generation.load(std::memory_order_relaxed) != generation_) continue;
     const auto activity = slot.activity.load(std::memory_order_relaxed);
     if (activity != WorkerActivity::idle && activity != WorkerActivity::busy) continue;
     // What is long in a call, or stuck, takes none.
     const auto busy_since = slot.busy_since_usec.load(std::memory_order_relaxed);
-    if (busy_since != 0 && busy_since + long_call_usec < now) continue;
+    if (!follows_tasks_ && busy_since != 0 && busy_since + long_call_usec < now) continue;
     fewest = std::min(fewest, slot.connections.load(std::memory_order_relaxed));
   }
   if (fewest == std::numeric_limits<std::uint32_t>::max()) return http::Share::alone;
@@ -59,7 +62,9 @@ void WorkerMeter::connection_opened() {
 void WorkerMeter::connection_closed() { add(slot_.connections, ~0U); }
 
 void WorkerMeter::call_begins(std::uint64_t now_usec, const http::Request& request) {
-  note_request(slot_, request.method, request.path);
+  note_request(
+      slot_, request.method, request.path,
+      request.endpoints != nullptr ? request.endpoints->remote_address : std::string_view());
   if (!follows_calls_) {
     // A turn may hold many requests: each of them is progress.
     heartbeat(now_usec);
@@ -100,7 +105,7 @@ void WorkerMeter::update(std::uint64_t now_usec, const python::CallsUnderWay& ca
   if (calls.count == 0) {
     slot_.busy_since_usec.store(0, std::memory_order_relaxed);
     slot_.activity.store(resting_, std::memory_order_relaxed);
-  } else if (calls.oldest_usec != 0) {
+  } else if (calls.oldest_usec != 0 || follows_tasks_) {
     slot_.busy_since_usec.store(calls.oldest_usec, std::memory_order_relaxed);
   }
 }

@@ -26,7 +26,11 @@ class WorkerMeter final : public http::ServerObserver {
   void leave_connections_to_others() { leaves_connections_ = true; }
   void heartbeat(std::uint64_t now_usec);
   /// Calls go on after call_ended() (threads = N): from here on, update() says what is under way.
-  void follow_calls() { follows_calls_ = true; }
+  /// `on_one_thread`: as tasks, so that a call that takes long holds up no other.
+  void follow_calls(bool on_one_thread) {
+    follows_calls_ = true;
+    follows_tasks_ = on_one_thread;
+  }
   /// The heartbeat is the loop's own: the worker itself gives up the calls that outlive `timeout`.
   void update(std::uint64_t now_usec, const python::CallsUnderWay& calls);
   /// It has answered as many requests as greend allows it.
@@ -42,6 +46,7 @@ class WorkerMeter final : public http::ServerObserver {
   std::uint64_t generation_;
   WorkerActivity resting_ = WorkerActivity::starting;
   bool follows_calls_ = false;
+  bool follows_tasks_ = false;
   bool leaves_connections_ = false;
 };
 

@@ -1,14 +1,20 @@
 #include "daemon/worker/worker_signals.h"
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstring>
 
 #include "common/high_fd.h"
+#include "common/worker_spec.h"
+#include "daemon/http/held_replies.h"
 #include "daemon/http/stuck_call.h"
 
 namespace green::worker {
@@ -24,7 +30,63 @@ std::atomic<pid_t> loop_thread{0};
 std::atomic<void (*)(int)> write_stacks{nullptr};
 std::atomic<bool> passed_on{false};
 
+std::atomic<int> stacks_signal{0};
+std::atomic<int> stacks_socket{-1};
+std::atomic<int> stacks_output{-1};
+std::atomic<int> stacks_nowhere{-1};
+std::atomic<pid_t (*)()> gil_thread{nullptr};
+std::atomic<void (*)(int)> write_asked_stacks{nullptr};
+std::atomic<bool> stacks_passed_on{false};
+
+struct Crash {
+  int signal;
+  struct sigaction previous;
+};
+std::array<Crash, 5> crashes{
+    {{SIGSEGV, {}}, {SIGBUS, {}}, {SIGFPE, {}}, {SIGILL, {}}, {SIGABRT, {}}}};
+
 void on_terminal_signal(int) {}
+
+/// The pipe of a `dump_stacks` message that waits; -1: none does.
+int take_stacks_pipe() {
+  Message message;
+  iovec vector{&message, sizeof message};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  if (::recvmsg(stacks_socket.load(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -1;
+  const cmsghdr* const part = CMSG_FIRSTHDR(&header);
+  if (part == nullptr || part->cmsg_type != SCM_RIGHTS) return -1;
+  int pipe = -1;
+  std::memcpy(&pipe, CMSG_DATA(part), sizeof pipe);
+  return pipe;
+}
+
+/// Every thread but the one that holds the GIL may be anywhere in the interpreter: passed on to
+/// that one, once.
+void on_stacks_signal(int number) {
+  const int saved = errno;
+  auto* const find = gil_thread.load();
+  const pid_t holder = find != nullptr ? find() : 0;
+  if (holder != 0 && holder != ::gettid() && !stacks_passed_on.exchange(true) &&
+      ::tgkill(::getpid(), holder, number) == 0) {
+    errno = saved;
+    return;
+  }
+  stacks_passed_on.store(false);
+  const int pipe = take_stacks_pipe();
+  auto* const write = write_asked_stacks.load();
+  if (pipe >= 0 && write != nullptr) {
+    ::dup3(pipe, stacks_output.load(), O_CLOEXEC);
+    write(number);
+    ::dup3(stacks_nowhere.load(), stacks_output.load(), O_CLOEXEC);
+  }
+  if (pipe >= 0) ::close(pipe);
+  errno = saved;
+}
 
 /// The loop thread may be one that the kernel can't interrupt, or that blocks signals: whichever
 /// thread was chosen writes the stacks of all, and the loop's answers when it can.
@@ -40,6 +102,16 @@ void on_dump_signal(int number) {
   }
   if (auto* const write = write_stacks.load(); write != nullptr && !has_stacks) write(number);
   errno = saved;
+}
+
+/// The replies that the process holds do not die with it. Then as ever: faulthandler's handler
+/// writes the stacks, and the default action follows.
+void on_crash(int number, siginfo_t* info, void*) {
+  http::HeldReplies::send_all_from_handler();
+  for (const Crash& crash : crashes)
+    if (crash.signal == number) ::sigaction(number, &crash.previous, nullptr);
+  // On return. A fault happens again by itself, and tells the core where.
+  if (info->si_code <= 0) ::raise(number);
 }
 
 void on_term(int) {
@@ -67,9 +139,9 @@ void set_handler(int number, void (*handler)(int)) {
 }
 
 /// As faulthandler's own: it may run on the signal stack.
-void set_dump_handler(int number) {
+void set_stack_handler(int number, void (*handler)(int)) {
   struct sigaction action{};
-  action.sa_handler = on_dump_signal;
+  action.sa_handler = handler;
   action.sa_flags = SA_RESTART | SA_ONSTACK;
   ::sigaction(number, &action, nullptr);
 }
@@ -107,12 +179,45 @@ void answer_stuck_calls_on(int number) {
   if (is_handler) write_stacks.store(previous.sa_handler);
   loop_thread.store(::gettid());
   dump_signal.store(number);
-  set_dump_handler(number);
+  set_stack_handler(number, on_dump_signal);
+}
+
+void send_held_replies_on_crash() {
+  for (Crash& crash : crashes) {
+    struct sigaction current{};
+    ::sigaction(crash.signal, nullptr, &current);
+    if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_crash) continue;
+    crash.previous = current;
+    struct sigaction ours{};
+    ours.sa_sigaction = on_crash;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    ::sigaction(crash.signal, &ours, nullptr);
+  }
+}
+
+Result<void> answer_stacks_on(int number, Fd socket, Fd output, pid_t (*thread_with_gil)()) {
+  auto nowhere = move_high(Fd(::fcntl(output.get(), F_DUPFD_CLOEXEC, moved_fd)));
+  if (!nowhere) return fail(std::move(nowhere.error()));
+  struct sigaction previous{};
+  ::sigaction(number, nullptr, &previous);
+  if ((previous.sa_flags & SA_SIGINFO) != 0 || previous.sa_handler == SIG_DFL ||
+      previous.sa_handler == SIG_IGN)
+    return fail(ErrorCode::unavailable, "faulthandler has not taken the signal");
+  write_asked_stacks.store(previous.sa_handler);
+  gil_thread.store(thread_with_gil);
+  stacks_socket.store(socket.release());
+  stacks_output.store(output.release());
+  stacks_nowhere.store(nowhere->release());
+  stacks_signal.store(number);
+  set_stack_handler(number, on_stacks_signal);
+  return {};
 }
 
 void restore_signal_handlers() {
   set_handler(SIGTERM, on_term);
-  if (const int number = dump_signal.load(); number != 0) set_dump_handler(number);
+  if (const int number = dump_signal.load(); number != 0) set_stack_handler(number, on_dump_signal);
+  if (const int number = stacks_signal.load(); number != 0)
+    set_stack_handler(number, on_stacks_signal);
   // A handler of the application's does no harm there; only the default does.
   for (const int number : {SIGINT, SIGQUIT, SIGHUP})
     if (is_default_or_ignored(number)) set_handler(number, on_terminal_signal);

@@ -165,6 +165,10 @@ int Zygote::serve() {
     }
     if (!*received) return exit_success;
     ReceivedMessage& message = **received;
+    if (message.message.type == MessageType::log_level) {
+      process_->set_log_level(static_cast<LogLevel>(message.message.code));
+      continue;
+    }
     if (message.message.type != MessageType::fork_worker || message.descriptors.size() != 1) {
       log_error("zygote: a message of type {} that it does not know",
                 static_cast<std::uint32_t>(message.message.type));

@@ -71,12 +71,16 @@ TEST(SettingsTable, HasSafeDefaultsForWhatClientsMayTake) {
   EXPECT_EQ(settings.request_head_timeout, std::chrono::seconds(10));
   EXPECT_EQ(settings.request_body_timeout, std::chrono::seconds(30));
   EXPECT_EQ(settings.send_timeout, std::chrono::minutes(1));
+  EXPECT_EQ(settings.keepalive, std::chrono::seconds(5));
   EXPECT_EQ(settings.body_buffer_size, 64 << 10);
   EXPECT_EQ(settings.reply_buffer_size, 256 << 10);
   EXPECT_EQ(settings.spool_directory, "/var/tmp");
   EXPECT_EQ(settings.forwarded_allow_ips, (StringList{"127.0.0.1", "::1", "unix:"}));
   EXPECT_EQ(settings.proxy_protocol, "off");
   EXPECT_EQ(settings.header_map, "drop");
+  EXPECT_EQ(settings.websocket_max_message_size, 16 << 20);
+  EXPECT_EQ(settings.websocket_ping_interval, std::chrono::seconds(20));
+  EXPECT_EQ(settings.websocket_ping_timeout, std::chrono::seconds(20));
 }
 
 TEST(SettingsTable, GivesEachSettingAVariableAndAnOption) {

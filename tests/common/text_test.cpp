@@ -23,6 +23,13 @@ TEST(Printable, EscapesControlCharactersAndShortens) {
   EXPECT_EQ(printable("plain ß"), "plain ß");
   EXPECT_EQ(printable("a\nb\x1b[0m\x7f"), "a\\x0ab\\x1b[0m\\x7f");
   EXPECT_EQ(printable("abcdef", 3), "abc…");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m\xc2\xa0"),
+            "\\x9b31m\xc2\xa0");
+  EXPECT_EQ(printable("\x9b"
+                      "31m\xff"),
+            "\\x9b31m\xff");
+  EXPECT_EQ(printable("\xe2\x82\x9b"), "\xe2\x82\x9b");  // U+209B, a letter
 }
 
 TEST(Printable, CutsNoCharacterInHalf) { EXPECT_EQ(printable("aßb", 2), "a…"); }

@@ -215,7 +215,7 @@ TEST_F(Greenctl, ReportsADenialAndTheDaemonsOwnErrors) {
   EXPECT_EQ(err, "greenctl: site: reload was denied (not for you); try it as root\n");
   name = "org.greend1.Error.Stopping";
   EXPECT_EQ(run({"reload"}), exit_failure);
-  EXPECT_EQ(err, "greenctl: site: reload failed: not for you\n");
+  EXPECT_EQ(err, "greenctl: site: reload failed: not for you; see: greenctl status site\n");
   name = "org.freedesktop.DBus.Error.NoReply";
   EXPECT_EQ(run({"reload"}), exit_failure);
   EXPECT_EQ(

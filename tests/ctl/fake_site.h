@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "common/names.h"
+#include "common/worker_channel.h"
 
 namespace green::ctl {
 
@@ -49,6 +51,9 @@ class PrivateBus {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
+    // What it would have done itself: "unix:path=/tmp/dbus-…,guid=…".
+    if (const auto at = address_.find("path="); at != std::string::npos)
+      ::unlink(address_.substr(at + 5, address_.find(',') - at - 5).c_str());
     pid_ = -1;
   }
   const std::string& address() const { return address_; }
@@ -78,6 +83,10 @@ class FakeWorker final
   std::uint64_t BusySince() override { return slot_ == 0 ? 1 : 0; }
   std::uint64_t Requests() override { return 100 * slot_; }
   std::uint32_t Connections() override { return slot_; }
+  std::uint32_t RequestsInFlight() override { return slot_ == 0 ? 1 : 0; }
+  std::uint64_t MemoryRSS() override { return 3 << 20; }
+  std::uint64_t MemoryPSS() override { return 0; }
+  std::uint64_t CPUUsageNSec() override { return 2'000'000'000; }
   std::uint32_t slot_;
 };
 
@@ -112,6 +121,9 @@ class FakeSite final
     unregisterAdaptor();
   }
 
+  /// Its ListRequests knows no option.
+  std::atomic<bool> is_of_the_first_release = false;
+
   static Job ends(std::string result, std::string message) {
     // Before the reply that tells the job's number: the hardest order for a client.
     return [=](FakeSite& site, std::uint32_t job) { site.emitJobRemoved(job, result, message); };
@@ -138,19 +150,50 @@ class FakeSite final
 
   sdbus::IConnection& connection() { return *connection_; }
   std::uint32_t scaled_to = 0;
+  std::uint32_t recycled_pid = ~0U;
   std::string state = "serving", application = "example:app";
 
  private:
-  std::uint32_t Reload(const std::map<std::string, sdbus::Variant>&) override {
-    return start_job();
-  }
-  std::uint32_t Reexec(const std::map<std::string, sdbus::Variant>&) override {
-    return start_job();
-  }
-  std::uint32_t Scale(const std::uint32_t& workers,
-                      const std::map<std::string, sdbus::Variant>&) override {
+  using Options = std::map<std::string, sdbus::Variant>;
+  using JobNumber = sdbus::Result<std::uint32_t>;
+  using Rows = std::vector<sdbus::Struct<std::uint32_t, std::uint32_t, std::uint64_t, std::uint64_t,
+                                         std::uint32_t, std::string, std::string, std::string>>;
+  void Reload(JobNumber&& result, Options) override { start_job(result); }
+  void Reexec(JobNumber&& result, Options) override { start_job(result); }
+  void Scale(JobNumber&& result, std::uint32_t workers, Options) override {
     scaled_to = workers;
-    return start_job();
+    start_job(result);
+  }
+  void Recycle(JobNumber&& result, std::uint32_t pid, Options) override {
+    recycled_pid = pid;
+    start_job(result);
+  }
+  void Drain(JobNumber&& result, Options) override { start_job(result); }
+  void Undrain(JobNumber&& result, Options) override { start_job(result); }
+  void ListRequests(sdbus::Result<Rows>&& result, Options options) override {
+    Rows rows{{0U, 1000U, 3UL, 1UL, 1U, "GET /stuck", "192.0.2.1", "running"},
+              {2U, 1002U, 3UL, 0UL, 2U, "POST /form", "", "replying"}};
+    if (!options.empty() && is_of_the_first_release)
+      return result.returnError(
+          sdbus::Error("org.greend1.Error.InvalidArgument", "unknown option \"all\""));
+    if (!options.empty())
+      rows = {{0U, 1000U, 3UL, 1UL, 1U, "GET /stuck", "192.0.2.1", "running"},
+              {0U, 1000U, 3UL, 0UL, 744U, "", "", "more"},
+              {2U, 1002U, 3UL, 2UL, 12U, "POST /form", "", "unanswered"},
+              {10U, 1010U, 3UL, 3UL, 1U, "GET /chat", "", "websocket"}};
+    result.returnResults(rows);
+  }
+  void Backtrace(sdbus::Result<sdbus::UnixFd>&& result, std::uint32_t pid, Options) override {
+    if (pid == 1002)
+      return result.returnError(
+          sdbus::Error("org.greend1.Error.Unavailable", "it is stopped (state T)"));
+    const auto text = make_text_memfd("stacks", "  File \"app.py\", line 7 in view\n");
+    result.returnResults(sdbus::UnixFd(text->get()));
+  }
+  void DescribeSettings(sdbus::Result<std::string>&& result, std::string which, Options) override {
+    result.returnResults(which == "running" ? "workers = 2  # default\nbind = [\"a\"]  # default\n"
+                                            : "workers = 4  # /etc/green/site.toml:1\n"
+                                              "bind = [\"b\"]  # /etc/green/site.toml:2\n");
   }
   void run() {
     thread_ = std::thread([this] {
@@ -161,10 +204,10 @@ class FakeSite final
       }
     });
   }
-  std::uint32_t start_job() {
+  void start_job(const JobNumber& result) {
     emitJobRemoved(next_job_ + 1, "failed", "another's job");
     job_(*this, next_job_);
-    return next_job_++;
+    result.returnResults(next_job_++);
   }
   std::string Version() override { return "9.8.7"; }
   std::string SiteName() override { return site_; }
@@ -183,6 +226,9 @@ class FakeSite final
   std::uint64_t LastReloadTimestamp() override { return 1'000'000'000'000'000; }
   std::string LastReloadResult() override { return "done"; }
   std::uint32_t BusyWorkers() override { return 1; }
+  std::uint32_t DrainingWorkers() override { return 0; }
+  std::uint64_t UptimeUSec() override { return 1; }
+  std::string ConfigHash() override { return "0123456789abcdef"; }
   std::uint64_t RequestsTotal() override { return 1234; }
   std::uint64_t WorkerDeathsTotal() override { return 0; }
 

@@ -26,8 +26,11 @@ struct Manners {
   bool leaves = false;       ///< closes without reading
   bool out_of_time = false;  ///< every time limit is over at once
   bool meets_drain = false;  ///< the server begins to drain after the first piece
+  bool is_streamed = false;  ///< to an application that takes bodies as they come
   /// Nothing that depends on time or on the other's pace.
-  bool is_calm() const { return !reads_late && !leaves && !out_of_time && !meets_drain; }
+  bool is_calm() const {
+    return !reads_late && !leaves && !out_of_time && !meets_drain && !is_streamed;
+  }
 };
 
 Limits make_limits(unsigned first, const Manners& manners) {
@@ -68,7 +71,8 @@ void erase_all(std::string& text, std::string_view begin, std::string_view end) 
 
 class Exchanges {
  public:
-  Exchanges(unsigned first, const Manners& manners) : manners_(manners) {
+  Exchanges(unsigned first, const Manners& manners)
+      : manners_(manners), application_(manners.is_streamed) {
     auto reactor = Reactor::create();
     if (!reactor) std::abort();
     reactor_ = std::move(*reactor);
@@ -155,7 +159,8 @@ void run(std::string_view input) {
                         .reads_late = (second & 2) != 0,
                         .leaves = (second & 4) != 0,
                         .out_of_time = (second & 8) != 0,
-                        .meets_drain = (second & 16) != 0};
+                        .meets_drain = (second & 16) != 0,
+                        .is_streamed = (second & 32) != 0};
   input.remove_prefix(2);
   const Outcome outcome = Exchanges(first, manners).run(input);
   if (!manners.is_calm()) return;

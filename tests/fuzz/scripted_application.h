@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -19,10 +20,15 @@ namespace green::http {
 
 class ScriptedApplication final : public Application {
  public:
+  /// `streams`: it is called with the head, and takes the body as it comes.
+  explicit ScriptedApplication(bool streams) : streams_(streams) {}
+
+  bool streams_bodies() const override { return streams_; }
   void call(Exchange& exchange) override {
     const Request& request = exchange.request();
     check(request);
     log_request(request);
+    if (!streams_) log_body(*request.body);
     heads.push_back(request.method == "HEAD");
     play({.exchange = &exchange, .script = std::string(request.path)});
   }
@@ -68,18 +74,31 @@ class ScriptedApplication final : public Application {
     for (const Header& header : request.headers) {
       seen.append(header.name).append(":").append(header.value).push_back('\n');
     }
+  }
+
+  void log_body(const Body& body) {
     // By small reads, as an application may: the same as a whole.
     char piece[7];
     std::uint64_t offset = 0;
     for (;;) {
-      const auto count = request.body->read(offset, piece);
+      const auto count = body.read(offset, piece);
       if (!count) std::abort();
       if (*count == 0) break;
       seen.append(piece, *count);
       offset += *count;
     }
-    if (offset != request.body->size()) std::abort();
-    if (request.body->in_memory() && !seen.ends_with(request.body->memory())) std::abort();
+    if (offset != body.size()) std::abort();
+    if (body.in_memory() && !seen.ends_with(body.memory())) std::abort();
+  }
+
+  /// What came of a streamed body; asks for more. Whether more may come.
+  static bool take_body(Exchange& exchange) {
+    Body& body = *exchange.request().body;
+    std::array<char, 64> part{};
+    while (body.take(part) > 0) {
+    }
+    exchange.want_body();
+    return exchange.client_connected() && !exchange.body_is_whole();
   }
 
   /// Returns where the exchange is finished, or waits for go_on().
@@ -97,6 +116,16 @@ class ScriptedApplication final : public Application {
         case 'a':
           return exchange.abort();
         case 'l':
+          pending_.push_back(std::move(one));
+          return;
+        case 'r':
+          if (!streams_ || !take_body(exchange)) break;
+          pending_.push_back(std::move(one));
+          return;
+        case 'R':
+          if (!streams_ || !take_body(exchange)) break;
+          --one.next;
+          --one.steps;
           pending_.push_back(std::move(one));
           return;
         case 's':
@@ -171,6 +200,7 @@ class ScriptedApplication final : public Application {
     return {.file = Fd(fcntl(file.get(), F_DUPFD_CLOEXEC, 0)), .offset = 0, .length = length};
   }
 
+  const bool streams_;
   std::vector<Play> pending_;
 };
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ PYTHON_SEAM = "python/runtime.h"
 CONFINED = {
     r"Python\.h|pybind11/.*": ["python/"],
     r"llhttp\.h": ["daemon/http/"],
+    r"simdjson\.h": ["daemon/http/utf8_stream.cpp"],
+    r"nettle/.*": ["daemon/http/websocket_handshake.cpp"],
+    r"zlib\.h": ["daemon/http/websocket_deflate.cpp"],
     r"sdbus-c\+\+/.*": ["daemon/manager/manager_bus.cpp", "ctl/client.cpp"],
-    r"systemd/sd-(event|daemon|bus).*": ["daemon/manager/", "common/"],
+    r"systemd/sd-(event|daemon|bus).*": ["daemon/manager/", "common/", "ctl/client.cpp"],
     r"CLI/.*": ["daemon/manager/", "ctl/", "daemon/worker/"],
     r"toml\+\+/.*": ["common/"],
 }
@@ -179,3 +183,22 @@ def test_configure_names_every_missing_package_at_once(tmp_path):
     line = next(line for line in done.stderr.splitlines() if "apt-get install" in line)
     for package in ("libfmt-dev", "libcli11-dev", "pybind11-dev", "libsystemd-dev", "libtomlplusplus-dev"):
         assert package in line
+
+
+def as_the_manual_writes(member):
+    """Reload(a{sv} options) → u job; JobRemoved(u job, …); Version (s)"""
+    def arguments(direction):
+        return ", ".join(f"{argument.get('type')} {argument.get('name')}" for argument in member.iter("arg")
+                         if argument.get("direction", "in") == direction)
+    if member.tag == "property":
+        return f"{member.get('name')} ({member.get('type')})"
+    return f"{member.get('name')}({arguments('in')})" + (f" → {arguments('out')}" if arguments("out") else "")
+
+
+def test_the_manual_of_the_bus_interface_has_its_members_and_no_others():
+    contract = [as_the_manual_writes(member) for interface in xml.parse(TOP / "common/org.greend1.xml").getroot()
+                if interface.get("name").startswith("org.greend1.") for member in interface if member.tag != "annotation"]
+    page = (TOP / "man/org.greend1.5").read_text()
+    described = re.findall(r"^\.It Li ([A-Z]\w+ ?\(.*)$", page, re.MULTILINE)
+    assert len(contract) > 30
+    assert sorted(described) == sorted(contract)

@@ -71,5 +71,40 @@ TEST(Body, SaysWhereItCouldNotBeStored) {
   EXPECT_NE(appended.error().message().find("/nonexistent"), std::string::npos);
 }
 
+TEST(Body, IsTakenAsItComesInMemoryAlone) {
+  const auto limits = small();
+  Body body(limits);
+  body.stream();
+  ASSERT_TRUE(body.append("123456"));
+  ASSERT_TRUE(body.append("7890"));
+  EXPECT_TRUE(body.in_memory());
+  EXPECT_EQ(body.waiting(), 10U);
+  std::array<char, 4> piece{};
+  EXPECT_EQ(body.take(piece), 4U);
+  EXPECT_EQ(std::string_view(piece.data(), 4), "1234");
+  ASSERT_TRUE(body.append("a"));
+  EXPECT_EQ(body.waiting(), 7U);
+  std::array<char, 16> rest{};
+  EXPECT_EQ(body.take(rest), 7U);
+  EXPECT_EQ(std::string_view(rest.data(), 7), "567890a");
+  EXPECT_EQ(body.take(rest), 0U);
+  EXPECT_EQ(body.size(), 11U);
+  body.clear();
+  EXPECT_FALSE(body.is_streamed());
+  EXPECT_EQ(body.size(), 0U);
+}
+
+TEST(Body, IsCountedWhereNobodyWantsIt) {
+  const auto limits = small();
+  Body body(limits);
+  body.stream();
+  ASSERT_TRUE(body.append("123456"));
+  body.drop();
+  EXPECT_EQ(body.waiting(), 0U);
+  ASSERT_TRUE(body.append("7890"));
+  EXPECT_EQ(body.waiting(), 0U);
+  EXPECT_EQ(body.size(), 10U);
+}
+
 }  // namespace
 }  // namespace green::http

@@ -253,6 +253,28 @@ TEST_F(Connections, CutsAReaderThatTakesNothing) {
   EXPECT_EQ(observer.done, 1);
 }
 
+TEST_F(Connections, CutsAReaderThatDoesNotEvenTakeItsInvitation) {
+  auto limits = fast_limits();
+  limits.write_stall = milliseconds(50);
+  restart(limits);
+  for (const bool sends_body : {true, false}) {
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    const Fd client(ends[0]);
+    const std::string earlier(64 << 10, 'x');
+    while (::send(ends[1], earlier.data(), earlier.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+    }
+    ASSERT_TRUE(server->adopt(Fd(ends[1])));
+    const int closed_before = observer.closed;
+    send(client, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    turn();
+    if (sends_body) send(client, "hi");
+    EXPECT_TRUE(
+        turn_until([&] { return observer.closed == closed_before + 1; }, std::chrono::seconds(2)))
+        << sends_body;
+  }
+}
+
 TEST_F(Connections, TellsAClientThatIsTooSlowWithItsHead) {
   auto limits = fast_limits();
   limits.head_time = milliseconds(50);
@@ -303,6 +325,20 @@ TEST_F(Connections, LetsTheClientReadTheRefusalOfABodyItIsStillSending) {
   send(client, "POST / HTTP/1.1\r\n\r\n" + std::string(150'000, 'x'));
   turn();
   EXPECT_TRUE(receive_until(client, "\n").starts_with("HTTP/1.1 400 "));
+}
+
+TEST_F(Connections, RefusesHeadWithAHeadAlone) {
+  auto limits = fast_limits();
+  limits.body_bytes = 10;
+  restart(limits);
+  for (const std::string_view rest : {"\r\n", "Host: a\r\nContent-Length: 11\r\n\r\n"}) {
+    const auto client = connect();
+    send(client, "HEAD / HTTP/1.1\r\n" + std::string(rest));
+    const auto reply = receive_all(client);
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 4")) << reply;
+    EXPECT_TRUE(reply.ends_with("\r\n\r\n")) << reply;
+    EXPECT_NE(reply.find("Content-Length: "), std::string::npos) << reply;
+  }
 }
 
 TEST_F(Connections, GivesUpOnAClientThatNeverStopsSendingAfterARefusal) {
@@ -458,6 +494,27 @@ TEST_F(Origins, AreWhatAProxyHeaderSays) {
   EXPECT_EQ(seen, (std::vector<std::string>{"192.0.2.7 http a", "192.0.2.7 http a"}));
 }
 
+TEST_F(Origins, HaveBothEndsThatAProxyHeaderNames) {
+  trust({"unix:"}, true);
+  Endpoints endpoints;
+  application.answer = [&](Exchange& exchange) {
+    endpoints = *exchange.request().endpoints;
+    exchange.abort();
+  };
+  for (const std::string& header :
+       {std::string("PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"),
+        std::string("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\7\xc6\x33\x64\1\x12\x67\1\xbb",
+                    28)}) {
+    endpoints = {};
+    const auto client = connect();
+    ask(client, header + std::string(get));
+    EXPECT_EQ(endpoints.remote_address, "192.0.2.7");
+    EXPECT_EQ(endpoints.remote_port, "4711");
+    EXPECT_EQ(endpoints.local_address, "198.51.100.1");
+    EXPECT_EQ(endpoints.local_port, "443");
+  }
+}
+
 TEST_F(Origins, OfAProxyHeaderDecideWhoIsBelieved) {
   trust({"unix:", "10.0.0.0/8"}, true);
   const auto one = connect();
@@ -503,6 +560,12 @@ TEST_F(Origins, AreNotTakenFromAProxyHeaderOfAnybody) {
   const auto forger = connect();
   send(forger, "PROXY TCP4 127.0.0.1 198.51.100.1 4711 443\r\n" + std::string(get));
   EXPECT_TRUE(receive_all(forger).starts_with("HTTP/1.1 501 "));
+  EXPECT_TRUE(seen.empty());
+  const auto other_forger = connect();
+  send(other_forger,
+       std::string("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\1\x7f\0\0\1\0\1\0\2", 28) +
+           std::string(get));
+  EXPECT_TRUE(receive_all(other_forger).starts_with("HTTP/1.1 400 "));
   EXPECT_TRUE(seen.empty());
   const auto honest = connect();
   EXPECT_TRUE(ask(honest, get).ends_with("ok\n"));

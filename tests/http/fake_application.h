@@ -54,11 +54,13 @@ class FakeApplication final : public Application {
     if (exchange.start(200, "OK", {})) exchange.finish(reply);
   };
   std::vector<SeenRequest> requests;
+  bool streams = false;  ///< before its server is made
 
   void call(Exchange& exchange) override {
     requests.push_back(seen(exchange.request()));
     answer(exchange);
   }
+  bool streams_bodies() const override { return streams; }
 };
 
 }  // namespace green::http::testing

@@ -24,6 +24,10 @@ TEST(Limits, AreByDefaultThoseOfTheSettings) {
   EXPECT_EQ(made->body_idle, limits.body_idle);
   EXPECT_EQ(made->write_stall, limits.write_stall);
   EXPECT_EQ(made->keepalive, limits.keepalive);
+  EXPECT_EQ(made->websocket_message_bytes, limits.websocket_message_bytes);
+  EXPECT_EQ(made->websocket_ping_interval, limits.websocket_ping_interval);
+  EXPECT_EQ(made->websocket_ping_timeout, limits.websocket_ping_timeout);
+  EXPECT_EQ(made->websocket_compression, limits.websocket_compression);
   EXPECT_EQ(made->header_map, limits.header_map);
   EXPECT_EQ(made->proxy_protocol, limits.proxy_protocol);
 }
@@ -55,6 +59,10 @@ TEST(Limits, TakeEverySettingThatIsTheirs) {
   settings.forwarded_allow_ips = {"10.0.0.0/8"};
   settings.proxy_protocol = "on";
   settings.header_map = "refuse";
+  settings.websocket_max_message_size = 113;
+  settings.websocket_ping_interval = seconds(114);
+  settings.websocket_ping_timeout = seconds(115);
+  settings.websocket_compression = "off";
   const auto limits = make_limits(settings);
   ASSERT_TRUE(limits);
   EXPECT_EQ(limits->request_line, 101U);
@@ -74,6 +82,10 @@ TEST(Limits, TakeEverySettingThatIsTheirs) {
   EXPECT_FALSE(limits->trusted_peers.trusts_peer("127.0.0.1"));
   EXPECT_TRUE(limits->proxy_protocol);
   EXPECT_EQ(limits->header_map, HeaderMap::refuse);
+  EXPECT_EQ(limits->websocket_message_bytes, 113U);
+  EXPECT_EQ(limits->websocket_ping_interval, seconds(114));
+  EXPECT_EQ(limits->websocket_ping_timeout, seconds(115));
+  EXPECT_FALSE(limits->websocket_compression);
 }
 
 TEST(Limits, AreNotMadeOfAProxyThatIsNoAddress) {

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <thread>
 
 #include "common/fd.h"
 
@@ -103,6 +105,31 @@ TEST_F(OutputQueues, SpoolWhatIsMoreThanTheMemoryTheyMayHave) {
   EXPECT_FALSE(queue.is_spooled());
 }
 
+TEST_F(OutputQueues, LeaveATurnToOthersHoweverFastTheClientTakesWhatIsSpooled) {
+  fill();
+  const auto text = numbered(64 << 20);
+  ASSERT_EQ(send(text), Status::pending);
+  std::uint64_t taken = 0;
+  std::thread reader([&] {
+    std::array<char, 262144> piece;
+    ssize_t count = 0;
+    while ((count = read(client.get(), piece.data(), piece.size())) != 0) {
+      if (count > 0) taken += static_cast<std::uint64_t>(count);
+    }
+  });
+  std::uint64_t most = 0;
+  for (auto status = Status::pending; status == Status::pending;) {
+    const auto before = queue.sent();
+    status = queue.flush(socket.get());
+    most = std::max(most, queue.sent() - before);
+    EXPECT_TRUE(status != Status::broken);
+  }
+  socket.reset();
+  reader.join();
+  EXPECT_GE(taken, text.size());
+  EXPECT_LE(most, 5U << 20);
+}
+
 TEST_F(OutputQueues, TakeMoreWhileTheyDrain) {
   fill();
   std::string expected, got;
@@ -189,6 +216,40 @@ TEST_F(OutputQueues, AreAsNewOnceCleared) {
   take();
   EXPECT_EQ(send("x"), Status::empty);
   EXPECT_EQ(take(), "x");
+}
+
+TEST_F(OutputQueues, KnowHowMuchTheyKeep) {
+  EXPECT_EQ(queue.size(), 0U);
+  fill();
+  const std::string text(100'000, 'x');
+  EXPECT_EQ(send(text), Status::pending);
+  EXPECT_EQ(queue.size(), text.size());
+  EXPECT_TRUE(queue.is_spooled());
+  static_cast<void>(take());
+  static_cast<void>(queue.flush(socket.get()));
+  EXPECT_LT(queue.size(), text.size());
+  static_cast<void>(take_all());
+  EXPECT_EQ(queue.size(), 0U);
+}
+
+TEST_F(OutputQueues, KeepTheOrderOfALongReplyThatItsClientIsAlwaysALittleBehind) {
+  fill();
+  std::string expected;
+  std::string received;
+  const std::string part(8192, 'x');
+  for (int i = 0; i < 1000; ++i) {
+    expected += std::to_string(i) + part;
+    EXPECT_NE(send(std::to_string(i) + part), Status::broken);
+    // The client is always a little behind.
+    std::array<char, 8192> piece;
+    const auto count = recv(client.get(), piece.data(), piece.size(), MSG_DONTWAIT);
+    ASSERT_GT(count, 0);
+    received.append(piece.data(), static_cast<std::size_t>(count));
+  }
+  EXPECT_FALSE(queue.is_spooled());
+  received += take_all();
+  received.erase(0, received.find_first_not_of('#'));
+  EXPECT_TRUE(received == expected);
 }
 
 }  // namespace

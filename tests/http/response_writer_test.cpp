@@ -47,6 +47,55 @@ TEST_F(Writers, SendABodyOfUnknownLengthInChunks) {
   EXPECT_TRUE(writer.keep_alive());
 }
 
+TEST_F(Writers, EndWithTheTrailersThatWerePromised) {
+  writer.begin(false, 1, true);
+  writer.promise_trailers(true);
+  ASSERT_TRUE(writer.start(200, "R", Headers{{"Trailer", "Digest"}, {"Content-Length", "3"}}));
+  EXPECT_EQ(
+      text(writer.next("abc", false)),
+      "HTTP/1.1 200 R\r\nTrailer: Digest\r\nServer: green\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "3\r\nabc\r\n");
+  EXPECT_TRUE(writer.add_trailers(Headers{{"Digest", "sha"}}));
+  EXPECT_TRUE(writer.add_trailers(Headers{{"X-Took", "3"}, {"X-Took", "4"}}));
+  EXPECT_EQ(text(writer.next("", true)), "0\r\nDigest: sha\r\nX-Took: 3\r\nX-Took: 4\r\n\r\n");
+  EXPECT_TRUE(writer.keep_alive());
+
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(200, {{"Trailer", "Digest"}}, "abc"),
+            "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 3\r\n\r\nabc")
+      << "of the reply before alone";
+}
+
+TEST_F(Writers, RefuseTrailersThatHaveNoPlaceThere) {
+  writer.begin(false, 1, true);
+  EXPECT_FALSE(writer.add_trailers(Headers{{"Digest", "sha"}})) << "not promised";
+  writer.promise_trailers(true);
+  ASSERT_TRUE(writer.start(200, "R", {}));
+  for (const char* name : {"Content-Length", "transfer-encoding", "Connection", "Trailer", "Host",
+                           "Content-Type", "Content-Encoding", "bad name", ""}) {
+    EXPECT_FALSE(writer.add_trailers(Headers{{"Good", "1"}, {name, "1"}})) << name;
+  }
+  EXPECT_FALSE(writer.add_trailers(Headers{{"X", "a\r\nb: c"}}));
+  EXPECT_TRUE(text(writer.next("", true)).ends_with("\r\n\r\n0\r\n\r\n")) << "nothing of these";
+}
+
+TEST_F(Writers, SendNoTrailersWhereTheyCannotBe) {
+  writer.begin(false, 0, true);
+  writer.promise_trailers(true);
+  ASSERT_TRUE(writer.start(200, "R", Headers{{"Trailer", "X"}, {"Content-Length", "3"}}));
+  EXPECT_TRUE(writer.add_trailers(Headers{{"X", "1"}}));
+  EXPECT_EQ(
+      text(writer.next("abc", true)),
+      "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc");
+  for (const auto& [is_head, status] : {std::pair(true, 200), std::pair(false, 204)}) {
+    writer.begin(is_head, 1, true);
+    writer.promise_trailers(true);
+    ASSERT_TRUE(writer.start(status, "R", {}));
+    EXPECT_TRUE(writer.add_trailers(Headers{{"X", "1"}}));
+    EXPECT_TRUE(text(writer.next("", true)).ends_with("Server: green\r\n\r\n"));
+  }
+}
+
 TEST_F(Writers, FrameALargePartWithoutCopyingIt) {
   writer.begin(false, 1, true);
   ASSERT_TRUE(writer.start(200, "", {}));
@@ -77,6 +126,23 @@ TEST_F(Writers, SendNoBodyToHeadButItsLength) {
   EXPECT_EQ(whole(200, {{"Content-Length", "99"}}, ""),
             "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 99\r\n\r\n");
   EXPECT_FALSE(writer.fell_short());
+  writer.begin(true, 1, true);
+  EXPECT_EQ(whole(200, {}, ""), "HTTP/1.1 200 R\r\nServer: green\r\n\r\n")
+      << "the application gave no body because of HEAD: who knows what GET would have had";
+}
+
+TEST_F(Writers, SayWhatMayBeSpokenInsteadWhereThatIsRequired) {
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(426, {{"Upgrade", "websocket"}}, "a"),
+            "HTTP/1.1 426 R\r\nUpgrade: websocket\r\nServer: green\r\nContent-Length: 1\r\n"
+            "Connection: upgrade\r\n\r\na");
+  writer.begin(false, 1, false);
+  EXPECT_EQ(whole(426, {{"Upgrade", "websocket"}}, "a"),
+            "HTTP/1.1 426 R\r\nUpgrade: websocket\r\nServer: green\r\nContent-Length: 1\r\n"
+            "Connection: close, upgrade\r\n\r\na");
+  writer.begin(false, 1, true);
+  EXPECT_EQ(whole(200, {{"Upgrade", "h2c"}}, ""),
+            "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 0\r\n\r\n");
 }
 
 TEST_F(Writers, SendNoBodyWhereTheStatusForbidsIt) {
@@ -88,6 +154,28 @@ TEST_F(Writers, SendNoBodyWhereTheStatusForbidsIt) {
             "HTTP/1.1 304 R\r\nServer: green\r\nContent-Length: 3\r\n\r\n");
   writer.begin(false, 1, true);
   EXPECT_EQ(whole(304, {}, ""), "HTTP/1.1 304 R\r\nServer: green\r\n\r\n");
+  for (const int status : {204, 304}) {
+    writer.begin(false, 1, true);
+    ASSERT_TRUE(writer.start(status, "", {}));
+    EXPECT_FALSE(text(writer.next("part", false)).contains("Transfer-Encoding"));
+    EXPECT_EQ(text(writer.next("part", true)), "");
+    EXPECT_TRUE(writer.keep_alive());
+  }
+}
+
+TEST_F(Writers, SendNoContentWhereTheClientResetsItsView) {
+  // RFC 9110, 15.3.6; unlike 204 it is framed as any other (RFC 9112, 6.3).
+  for (const Headers& headers : {Headers{}, Headers{{"Content-Length", "3"}}}) {
+    writer.begin(false, 1, true);
+    EXPECT_EQ(whole(205, headers, "abc"),
+              "HTTP/1.1 205 R\r\nServer: green\r\nContent-Length: 0\r\n\r\n");
+    EXPECT_FALSE(writer.overflowed());
+    EXPECT_TRUE(writer.keep_alive());
+  }
+  writer.begin(false, 1, true);
+  ASSERT_TRUE(writer.start(205, "", {}));
+  EXPECT_TRUE(text(writer.next("part", false)).ends_with("Content-Length: 0\r\n\r\n"));
+  EXPECT_EQ(text(writer.next("part", true)), "");
 }
 
 TEST_F(Writers, NoticeABodyThatIsNotAsLongAsDeclared) {
@@ -101,6 +189,14 @@ TEST_F(Writers, NoticeABodyThatIsNotAsLongAsDeclared) {
   writer.next("a", true);
   EXPECT_TRUE(writer.fell_short());
   EXPECT_FALSE(writer.keep_alive());
+}
+
+TEST_F(Writers, SayTheDateOfEveryReply) {
+  for (const int status : {200, 204, 304, 404, 500}) {
+    writer.begin(false, 1, true);
+    ASSERT_TRUE(writer.start(status, "R", {}));
+    EXPECT_TRUE(writer.next("", true).before.contains("\r\nDate: ")) << status;
+  }
 }
 
 TEST_F(Writers, LeaveDateAndServerToTheApplicationThatSetsThem) {
@@ -121,10 +217,15 @@ TEST_F(Writers, KeepReasonsAndRepeatedHeadersAsTheyAre) {
 
 TEST_F(Writers, DropHopByHopHeadersAndHonourClose) {
   writer.begin(false, 1, true);
-  EXPECT_EQ(
-      whole(200, {{"Connection", "x, Close"}, {"Keep-Alive", "1"}, {"Upgrade", "h2c"}, {"TE", "x"}},
-            ""),
-      "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(whole(200,
+                  {{"Connection", "x, Close"},
+                   {"Keep-Alive", "1"},
+                   {"Upgrade", "h2c"},
+                   {"TE", "x"},
+                   {"trailer", "x"},
+                   {"Proxy-Connection", "x"}},
+                  ""),
+            "HTTP/1.1 200 R\r\nServer: green\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   EXPECT_FALSE(writer.keep_alive());
 }
 
@@ -132,11 +233,16 @@ TEST_F(Writers, RefuseWhatWouldForgeAReply) {
   writer.begin(false, 1, true);
   for (const Header& header : Headers{{"X", "a\r\nY: b"},
                                       {"X", "a\nb"},
+                                      {"X", "a\rb"},
+                                      {"X", "\r"},
+                                      {"X", "a\x7f"},
                                       {"X", std::string_view("a\0b", 3)},
                                       {"X Y", "a"},
                                       {"X:", "a"},
                                       {"", "a"},
                                       {"X\r\n", "a"},
+                                      {"X\r", "a"},
+                                      {std::string_view("X\0", 2), "a"},
                                       {"Transfer-Encoding", "chunked"},
                                       {"Content-Length", "-1"},
                                       {"Content-Length", "1x"},
@@ -147,7 +253,10 @@ TEST_F(Writers, RefuseWhatWouldForgeAReply) {
     EXPECT_EQ(started.error().code(), ErrorCode::application);
     EXPECT_FALSE(writer.started());
   }
-  EXPECT_FALSE(writer.start(200, "a\r\nb", {}));
+  for (const std::string_view reason : {std::string_view("a\r\nb"), std::string_view("a\n"),
+                                        std::string_view("\ra"), std::string_view("a\0b", 3)}) {
+    EXPECT_FALSE(writer.start(200, reason, {})) << reason;
+  }
   EXPECT_FALSE(writer.start(200, "R", Headers{{"Content-Length", "1"}, {"Content-Length", "2"}}));
   for (const int status : {-1, 0, 99, 100, 199, 1000}) EXPECT_FALSE(writer.start(status, "", {}));
 }

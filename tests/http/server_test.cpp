@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/http/resident_bytes.h"
 #include "tests/http/server_fixture.h"
 
 namespace green::http {
@@ -387,13 +388,6 @@ constexpr std::size_t most_memory_of_an_idle_connection = 64 << 10;  // the sani
 constexpr std::size_t most_memory_of_an_idle_connection = 4 << 10;
 #endif
 
-std::size_t resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  std::size_t size = 0, resident = 0;
-  file >> size >> resident;
-  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 TEST_F(Servers, HoldThousandsOfIdleConnectionsInLittleMemory) {
   rlimit files{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
@@ -409,14 +403,14 @@ TEST_F(Servers, HoldThousandsOfIdleConnectionsInLittleMemory) {
   application.requests = {};
   std::vector<Fd> clients;
   clients.reserve(count);
-  const auto before = resident_bytes();
+  const auto before = testing::resident_bytes();
   for (rlim_t i = 0; i < count; ++i) {
     clients.push_back(connect());
     EXPECT_TRUE(ask(clients.back(), get).ends_with("GET /\n"));
     application.requests.clear();
   }
   EXPECT_GE(server->connection_count(), count);
-  const auto each = (resident_bytes() - before) / count;
+  const auto each = (testing::resident_bytes() - before) / count;
   RecordProperty("bytes_an_idle_connection", static_cast<int>(each));
   EXPECT_LE(each, most_memory_of_an_idle_connection);
   clients.clear();

@@ -99,6 +99,10 @@ def do_segfault(environ, query):
     return "still here"
 
 
+def do_abort(environ, query):
+    os.abort()
+
+
 def do_wild_pointer(environ, query):
     ctypes.string_at(8)
     return "still here"

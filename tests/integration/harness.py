@@ -26,6 +26,9 @@ from waiting import PATIENCE, wait_for
 
 TOP = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("GREEN_BIN_DIR", TOP / "build/release/bin")).resolve()
+# What the address sanitizer holds back of freed memory, in a build that has it.
+QUARANTINE_MB = 16
+IS_SANITIZED = b"__asan_init" in (BIN / "greend").read_bytes()
 ECHO_SITE = Path(__file__).parent / "echo_site.py"
 # Set: the echo site and the frameworks' are wrapped in wsgiref.validate, so that both sides of PEP 3333 are watched.
 VALIDATE = os.environ.get("GREEN_TEST_VALIDATE") == "1"
@@ -116,7 +119,7 @@ class Greend:
         name, _, value = self.marker.partition("=")
         environment = {
             **os.environ,
-            "ASAN_OPTIONS": f"log_path={sanitizer_log}:handle_segv=0:handle_abort=0:detect_leaks=1",
+            "ASAN_OPTIONS": f"log_path={sanitizer_log}:handle_segv=0:handle_abort=0:detect_leaks=1:quarantine_size_mb={QUARANTINE_MB}",
             "UBSAN_OPTIONS": f"log_path={sanitizer_log}:print_stacktrace=1",
             "LSAN_OPTIONS": f"suppressions={TOP / 'tests/support/lsan.supp'}:print_suppressions=0",
             "NOTIFY_SOCKET": self.notify.path,

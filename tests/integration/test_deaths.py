@@ -1,13 +1,15 @@
 """How a worker ended is told in the log, with what it was doing; and nothing of the application outlives greend."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from harness import is_gone
+from harness import free_port, greenctl, is_gone
+from http_client import read_all
 from waiting import PATIENCE, wait_for
 
 
@@ -33,6 +35,26 @@ def test_a_kill_from_outside_is_told_from_one_of_ours(site, bus):
     assert "while it served" not in greend.log()
 
 
+def test_a_reply_whose_end_is_the_connections_does_not_look_whole_where_its_worker_died(site):
+    site.code("""
+        import os, signal
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            yield b"the first half, "
+            if environ["PATH_INFO"] == "/dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield b"the second half"
+    """)
+    greend = site.start(workers=1, bind=f"127.0.0.1:{free_port()}")
+    with greend.socket() as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert read_all(client).endswith(b"the first half, the second half")
+    with greend.socket() as client, pytest.raises(ConnectionResetError):
+        client.sendall(b"GET /dies HTTP/1.0\r\n\r\n")
+        read_all(client)
+    greend.wait_log("signal 9")
+
+
 def test_of_several_threads_the_latest_request_is_named(site):
     greend = site.start("--threads=3", workers=1)
     sleeper = greend.connection()
@@ -42,6 +64,42 @@ def test_of_several_threads_the_latest_request_is_named(site):
         greend.get("/exit")
     greend.wait_log(r"exit status 3, while it served 2 requests, the latest GET /exit; replacing it")
     sleeper.close()
+
+
+def test_a_thousand_deaths_leave_the_socket_listening_and_the_log_readable(site, bus):
+    dying = site.folder / "dying"
+    site.code(f"""
+        import os, threading, time
+        def watch():
+            while not os.path.exists({str(dying)!r}):
+                time.sleep(0.2)
+            os._exit(7)
+        os.register_at_fork(after_in_child=lambda: threading.Thread(target=watch, daemon=True).start())
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b"x"]
+    """)
+    greend = site.start("--preload=on", "--timeout=0", workers=300, bus=bus.address)
+    dying.touch()
+    begun = time.monotonic()
+    wait_for(lambda: bus.get(site.name, "WorkerDeathsTotal") >= 1000, "a thousand deaths", 60)
+    waiting = greend.connection()
+    waiting.request("GET", "/")  # nobody is refused; who serves it is another matter
+    greend.wait_status(r"workers keep dying \(exit status 7\), next start in \d+ s")
+    dying.unlink()
+    site.answering("mended")
+    assert greenctl("scale", "--no-block", site.name, 2, bus=bus).returncode == 0
+    assert greenctl("reload", site.name, bus=bus).returncode == 0
+    assert greend.get("/").text == "mended"
+    waiting.close()
+    wait_for(lambda: "more deaths" in greend.log(), "the count of what was not logged", 20)
+    wait_for(lambda: bus.get(site.name, "Generation") == 2 and len(bus.workers(site.name)) == 2, "the end of the others", 40)
+    one_by_one = greend.log().count("ended unexpectedly: exit status 7")
+    counted = sum(int(count) for count in re.findall(r"(\d+) more deaths of workers were not logged", greend.log()))
+    assert "could not be forked" not in greend.log(), "a worker that dies at once has died, and was forked"
+    named_at_most = 20 * (1 + (time.monotonic() - begun) / 10)
+    assert one_by_one <= named_at_most and len(greend.log().splitlines()) < named_at_most + 150
+    assert one_by_one + counted == bus.get(site.name, "WorkerDeathsTotal") >= 1000
 
 
 LEAVES_CHILDREN = """

@@ -1,6 +1,7 @@
 """Draining ends, and on the way no client loses a request: idle connections are closed late and not all at once."""
 
 import http.client
+import os
 import random
 import re
 import signal
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from harness import free_port, greenctl, is_gone
-from waiting import PATIENCE, wait_for
+from waiting import PATIENCE, open_gate, wait_for
 
 
 class IdlingClient:
@@ -48,6 +49,36 @@ class IdlingClient:
     def stop(self):
         self.stopping.set()
         self.thread.join(30 * PATIENCE)
+
+
+def test_what_drains_gets_back_the_time_in_which_the_machine_stood_still(site):
+    site.code("""
+        import os
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/gate":
+                open("begun", "w").close()
+                open("gate").close()  # a FIFO: until somebody opens it to write
+            start_response("200 OK", [])
+            return [b"done"]
+    """)
+    os.mkfifo(site.folder / "gate")
+    greend = site.start("--graceful-timeout=5s", workers=1)
+    client = greend.socket()
+    client.sendall(b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n")
+    wait_for((site.folder / "begun").exists, "the request to be under way")
+    os.kill(greend.pid, signal.SIGHUP)
+    greend.wait_status("^generation 2: .* draining")
+    processes = [*greend.children(), greend.pid]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(6)  # that it passes is the point
+    for pid in processes:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(1.5)  # the deadlines are looked at each second
+    open_gate(site.folder / "gate")
+    assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+    client.close()
+    assert "did not finish" not in greend.log()
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])

@@ -12,7 +12,7 @@ import pytest
 
 from harness import BIN, greenctl, is_gone
 from load import Load
-from waiting import wait_for
+from waiting import open_gate, wait_for
 
 
 @pytest.fixture
@@ -102,6 +102,9 @@ BROKEN = {
     "crashes": (b"#!/bin/sh\nkill -SEGV $$\n", "signal 11 (SEGV)"),
     "another format": (b"#!/bin/sh\nsed 's/\"format\":[0-9]*/\"format\":99/' /proc/$$/fd/3 >$0.state\n"
                        b"exec 3<$0.state\nexec $0.good \"$@\"\n", "state is of format 99"),
+    "a setting less": ((BIN / "greend").read_bytes().replace(b"websocket_compression", b"websocket_compressiom"),
+                       'unknown setting "websocket_compression"'),
+    "an option less": (b"#!/bin/sh\nexec $0.good --dropped \"$@\"\n", "--dropped: no such option"),
 }
 
 
@@ -125,6 +128,23 @@ def test_a_greend_that_can_not_take_over_leaves_the_old_one_running(site, bus, p
         install(programs, "greend")
         assert greenctl("reexec", site.name, bus=bus).returncode == 0
     assert load.failures == {}, load.samples
+
+
+def test_a_drain_during_a_reexec_is_refused_as_it_would_be_undone(site, bus, programs):
+    site.answering("one")
+    greend = site.start(bus=bus.address, programs=programs)
+    shutil.copy2(BIN / "greend", programs / "greend.good")
+    os.mkfifo(programs / "greend.gate")
+    install(programs, "greend", b"#!/bin/sh\ncase \"$*\" in *--check-*) : >$0.asked; read go <$0.gate || :;; esac\nexec $0.good \"$@\"\n")
+    reexec = subprocess.Popen([BIN / "greenctl", f"--bus={bus.address}", "reexec", site.name])
+    wait_for((programs / "greend.asked").exists, "the successor to be asked")
+    refused = greenctl("drain", site.name, bus=bus)
+    assert refused.returncode == 1 and "reexec is under way" in refused.stderr
+    open_gate(programs / "greend.gate")
+    assert reexec.wait(30) == 0
+    assert bus.get(site.name, "State") == "serving" and greend.get("/").text == "one"
+    assert greenctl("drain", site.name, bus=bus).returncode == 0
+    assert bus.get(site.name, "State") == "drained"
 
 
 def test_broken_code_at_a_reexec_leaves_the_old_workers_to_the_new_greend(site, bus, programs):

@@ -23,9 +23,16 @@ def test_a_request_reaches_the_application_as_pep_3333_says(site):
     assert environ["SERVER_PROTOCOL"] == "HTTP/1.1"
     assert environ["wsgi.url_scheme"] == "http"
     assert environ["wsgi.multiprocess"] is True
+    assert environ["wsgi.multithread"] is False
     assert environ["SCRIPT_NAME"] == ""
     assert environ["SERVER_NAME"]
     assert isinstance(environ["SERVER_PORT"], str)
+
+
+def test_the_application_is_told_of_threads_and_of_no_other_processes(site):
+    greend = site.start("--threads=2", workers=1)
+    environ = json.loads(greend.get("/environ").text)
+    assert (environ["wsgi.multiprocess"], environ["wsgi.multithread"]) == (False, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 3 * MIB, 40 * MIB])

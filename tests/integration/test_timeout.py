@@ -243,3 +243,23 @@ def test_a_request_at_the_end_of_a_graceful_stop_is_answered_too(stuck_site):
     assert greend.stop() == 0
     assert asking.wait().reply.status == 504
     assert "do_sleep" in greend.log()
+
+
+def test_a_call_longer_than_keepalive_leaves_its_client_the_connection(site):
+    site.code("""
+        import time
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/slow":
+                time.sleep(1.5)
+            start_response("200 OK", [])
+            return [b"done"]
+    """)
+    greend = site.start("--keepalive=1s", workers=1)
+    client = greend.connection()
+    for path in ("/slow", "/", "/slow", "/"):
+        client.request("GET", path)
+        reply = client.getresponse()
+        assert (reply.status, reply.read()) == (200, b"done")
+        # For long enough that the loop would have closed it, were the call's time counted.
+        time.sleep(0.2)
+    client.close()

@@ -11,7 +11,7 @@ import pytest
 
 from harness import greenctl, is_gone
 from http_client import Connection
-from load import Load
+from load import LOST_WITH_ITS_PROCESS, Load
 from waiting import wait_for
 
 
@@ -35,7 +35,7 @@ def test_killing_a_worker_under_load_loses_at_most_its_own_requests(site):
         answered = load.answered
         wait_for(lambda: load.answered > answered + 500, "load goes on")
     assert sum(load.failures.values()) <= 4 * len(victims), load.samples
-    assert set(load.failures) <= {"reset"}, load.failures
+    assert set(load.failures) <= LOST_WITH_ITS_PROCESS, load.failures
 
 
 def test_every_way_to_die_is_survived(site):
@@ -106,6 +106,25 @@ def test_workers_are_children_of_greend(site):
     assert pids <= set(greend.children())
 
 
+def test_workers_that_end_themselves_by_sigterm_are_held_back_and_the_log_says_so(site):
+    leaving = site.folder / "leaving"
+    site.code(f"""
+        import os, signal, threading, time
+        def watch():
+            while not os.path.exists({str(leaving)!r}):
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.register_at_fork(after_in_child=lambda: threading.Thread(target=watch, daemon=True).start())
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b"x"]
+    """)
+    greend = site.start("--preload=on", workers=2)
+    leaving.touch()
+    greend.wait_status(r"workers keep dying \(it ended itself: SIGTERM, not sent by greend\), next start in \d+ s")
+    assert len(re.findall("finishes what it has: it ended itself", greend.log())) <= 20
+
+
 def test_the_death_of_the_zygote_loses_no_worker(site):
     greend = site.start()
     workers = greend.worker_pids(2)
@@ -123,7 +142,7 @@ def test_the_death_of_the_zygote_loses_no_worker(site):
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(greend.worker_pids(2)) == 2, "two workers", 20)
     # The zygote's death cost nothing; the worker's, at most the connections it had.
-    assert set(load.failures) <= {"reset"} and sum(load.failures.values()) <= 4, load.samples
+    assert set(load.failures) <= LOST_WITH_ITS_PROCESS and sum(load.failures.values()) <= 4, load.samples
 
 
 def test_workers_end_when_greend_is_killed(site):
@@ -155,6 +174,20 @@ def test_an_import_that_leaves_a_thread_is_not_forked_from(site):
     greend = site.start()
     assert greend.get("/").text == "True True"
     greend.wait_log("warning.*poller")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_worker_imports_nothing_of_its_own(site, threads):
+    site.code("""
+        import os, sys
+        at_the_fork = set()
+        os.register_at_fork(after_in_child=lambda: at_the_fork.update(sys.modules))
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [" ".join(sorted(set(sys.modules) - at_the_fork)).encode()]
+    """)
+    greend = site.start(f"--threads={threads}")
+    assert greend.get("/").text == ""
 
 
 def test_memory_is_shared_by_default(site):

@@ -4,6 +4,12 @@
 //   missing:app        import_failed, configuration
 //   broken:app         import_failed, application, a traceback of two lines
 //   exits:app          ends with status 3 in the middle of its import
+//   fails:app          every worker could not load the application
+//   aloof:app          every worker closes its channel before it is ready, and stays
+//   slow:app           forks a worker in 0.8 s
+//   leaves:app         every worker has ended by the time that it is said to be forked and ready
+//   quits:app          every worker drains of itself before it is ready, as on a SIGTERM
+//   resigns:app        every worker drains of itself as soon as it serves
 //   dies:app           every worker ends with status 7 as soon as it serves
 //   stops:app          a worker never beats after ready
 //   hangs:app          never says imported
@@ -11,7 +17,9 @@
 //   mute:app           never answers the probe
 //   deaf:app           a worker ignores drain
 //   fat:app            a worker says that it takes 1 GiB
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,14 +59,32 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
   mine.heartbeat_usec = monotonic_usec();
   mine.requests = 5;
   if (site.behaviour == "fat") mine.memory_bytes = 1 << 30;
-  say(channel, MessageType::ready, slot);
   ::alarm(60);  // a test that forgets us does not leave us behind
+  if (site.behaviour == "fails") {
+    say(channel, MessageType::start_failed, slot,
+        static_cast<std::int32_t>(StartFailure::application), 0, "OSError: no");
+    ::_exit(1);
+  }
+  if (site.behaviour == "aloof") {
+    ::close(channel);
+    ::pause();
+  }
+  if (site.behaviour == "quits") {
+    say(channel, MessageType::draining, slot);
+    ::_exit(0);
+  }
+  say(channel, MessageType::ready, slot);
+  if (site.behaviour == "leaves") ::_exit(7);
   while (true) {
     auto received = receive_message(channel);
     if (!received || !*received) ::_exit(0);
     switch ((*received)->message.type) {
       case MessageType::serve:
         if (site.behaviour == "dies") ::_exit(7);
+        if (site.behaviour == "resigns") {
+          say(channel, MessageType::draining, slot);
+          ::_exit(0);
+        }
         break;
       case MessageType::drain:
         if (site.behaviour == "deaf") break;
@@ -72,6 +98,14 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
         ::_exit(91);
     }
   }
+}
+
+void wait_for_end(pid_t process) {
+  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process, 0));
+  if (pidfd < 0) return;  // reaped already
+  pollfd end{.fd = pidfd, .events = POLLIN, .revents = 0};
+  if (::poll(&end, 1, -1) != 1) ::_exit(96);
+  ::close(pidfd);
 }
 
 void fork_worker(const Site& site, std::uint32_t slot, Fd worker_channel) {
@@ -91,6 +125,8 @@ void fork_worker(const Site& site, std::uint32_t slot, Fd worker_channel) {
   ::close(pipe_ends[0]);
   ::close(pipe_ends[1]);
   ::waitpid(middle, nullptr, 0);
+  if (site.behaviour == "leaves") wait_for_end(worker);
+  if (site.behaviour == "slow") ::usleep(800'000);
   say(worker_channel_fd, MessageType::forked, slot, 0, worker);
 }
 

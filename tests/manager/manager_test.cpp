@@ -245,6 +245,74 @@ TEST_F(ManagerTest, StartsAnotherGenerationAfterAFailedReloadWhenTheZygoteWasLos
   EXPECT_TRUE(serves(2));
 }
 
+class DrainedManagerTest : public ManagerTest, public testing::WithParamInterface<std::string> {};
+
+TEST_P(DrainedManagerTest, ServesAgainByUndrainAlsoWhereItLostItsZygote) {
+  start("ok", GetParam());
+  ASSERT_TRUE(serves(2));
+  ASSERT_TRUE(manager_->drain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 1; }));
+  write_settings("broken", GetParam());
+  ASSERT_EQ(::kill(zygote_of(::getpid(), {}), SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return zygote_of(::getpid(), {}) == 0; }));
+  EXPECT_EQ(manager_->status().state, SiteState::drained);
+  ASSERT_TRUE(manager_->undrain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_EQ(observer_.jobs[1].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[1].message, HasSubstr("ValueError: no"));
+  ASSERT_TRUE(manager_->drain("a test"));
+  write_settings("ok", GetParam());
+  ASSERT_TRUE(manager_->undrain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 4; }));
+  EXPECT_EQ(observer_.jobs[3].message, "2 workers serve");
+  EXPECT_TRUE(serves(2));
+}
+
+INSTANTIATE_TEST_SUITE_P(, DrainedManagerTest, testing::Values("", "reload = \"rolling\"\n"));
+
+TEST_F(ManagerTest, AZygoteThatEndsAgainAndAgainIsReplacedWithAPause) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  const std::uint64_t begun = monotonic_usec();
+  for (std::uint64_t generation = 2; generation < 20; ++generation) {
+    ASSERT_EQ(::kill(zygote_of(::getpid(), manager_->workers()), SIGKILL), 0);
+    ASSERT_TRUE(run_until([&] { return manager_->status().generation == generation; }));
+    ASSERT_TRUE(serves(2));
+  }
+  EXPECT_GE(monotonic_usec() - begun, 1'000'000U);
+}
+
+TEST_F(ManagerTest, WithoutAZygoteNoWorkerIsPromised) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  write_settings("broken");
+  ASSERT_EQ(::kill(zygote_of(::getpid(), manager_->workers()), SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return manager_->status().last_reload_result == "failed"; }));
+  for (const auto& refused : {manager_->recycle(0, "a test"), manager_->scale(3, "a test")}) {
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::busy);
+    EXPECT_THAT(refused.error().message(), HasSubstr("zygote"));
+  }
+  ASSERT_TRUE(manager_->scale(1, "a test"));
+  EXPECT_TRUE(serves(1));
+}
+
+TEST_F(ManagerTest, RollsFromAGenerationThatHasLostWorkersAndCanNotReplaceThem) {
+  const std::string more = "workers = 4\nreload = \"rolling\"\n";
+  start("ok", more);
+  ASSERT_TRUE(serves(4));
+  write_settings("broken", more);
+  ASSERT_EQ(::kill(zygote_of(::getpid(), manager_->workers()), SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return manager_->status().last_reload_result == "failed"; }));
+  const auto workers = manager_->workers();
+  for (const std::size_t one : {0U, 1U}) ASSERT_EQ(::kill(workers[one].pid, SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return manager_->workers().size() == 2; }));
+  write_settings("ok", more);
+  ASSERT_TRUE(manager_->reload("a test"));
+  EXPECT_TRUE(serves(4));
+  for (const WorkerStatus& worker : manager_->workers()) EXPECT_GT(worker.generation, 1U);
+}
+
 TEST_F(ManagerTest, ReloadsWorkerByWorkerWhenRolling) {
   start("ok", "workers = 4\nreload = \"rolling\"\n");
   ASSERT_TRUE(serves(4));
@@ -274,6 +342,80 @@ TEST_F(ManagerTest, GivesTheOldGenerationItsWorkersBackWhenARollFails) {
   EXPECT_THAT(observer_.jobs[0].message, HasSubstr("exit status 7"));
   ASSERT_TRUE(serves(4));
   for (const WorkerStatus& worker : manager_->workers()) EXPECT_EQ(worker.generation, 1U);
+}
+
+TEST_F(ManagerTest, RollsBackWhenTheLastNewWorkerEndsAsItBecomesReady) {
+  start("ok", "workers = 1\nreload = \"rolling\"\n");
+  ASSERT_TRUE(serves(1));
+  write_settings("leaves", "workers = 1\nreload = \"rolling\"\n");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[0].message, HasSubstr("exit status 7"));
+  ASSERT_TRUE(serves(1));
+  EXPECT_EQ(manager_->status().generation, 1U);
+}
+
+TEST_F(ManagerTest, AScaleBeforeItRollsStartsNoSecondSetOfWorkers) {
+  start("ok", "workers = 4\nreload = \"rolling\"\n");
+  ASSERT_TRUE(serves(4));
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(manager_->scale(6, "a test"));
+  std::size_t most = 0;
+  ASSERT_TRUE(run_until([&] {
+    most = std::max(most, manager_->workers().size());
+    return observer_.jobs.size() == 2;
+  }));
+  EXPECT_EQ(most, 7U);
+  EXPECT_TRUE(serves(6));
+  EXPECT_EQ(manager_->status().generation, 2U);
+}
+
+TEST_F(ManagerTest, HoldsBackWorkersThatEndThemselves) {
+  start("resigns", "workers = 1\n");
+  ASSERT_TRUE(run_until([&] {
+    return manager_->status().status_text.find("workers keep dying (it ended itself") !=
+           std::string::npos;
+  }));
+  EXPECT_LE(observer_.added.size(), 20U);
+}
+
+TEST_F(ManagerTest, ExitsWith1WhenAWorkerEndsItselfBeforeItIsReady) {
+  start("quits");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_EQ(exit_status_, 1);
+  EXPECT_THAT(manager_->exit_reason(), HasSubstr("ended itself"));
+}
+
+TEST_F(ManagerTest, SaysThatItKilledAWorkerItself) {
+  start("aloof");
+  ASSERT_TRUE(run_until([&] { return exit_status_.has_value(); }));
+  EXPECT_THAT(manager_->exit_reason(),
+              HasSubstr("signal 9 (KILL), by greend: it had closed its channel to greend"));
+}
+
+TEST_F(ManagerTest, AZygoteThatForksSlowlyIsNotStuck) {
+  start("slow", "workers = 16\n");
+  EXPECT_TRUE(
+      run_until([&] { return manager_->status().ready_workers == 16; }, std::chrono::seconds(40)));
+}
+
+TEST_F(ManagerTest, AFailedStartLeavesNoEndsOfOthersToBeTakenForThoseOfWorkers) {
+  start("ok");
+  ASSERT_TRUE(serves(2));
+  write_settings("fails", "workers = 32\n");
+  ASSERT_TRUE(manager_->reload("a test"));
+  ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  ASSERT_TRUE(serves(2));
+  const pid_t stranger = ::fork();
+  if (stranger == 0) ::_exit(0);
+  ASSERT_TRUE(run_until([&] { return ::kill(stranger, 0) != 0; }));
+  bool was_told = false;
+  children_->watch(stranger, [&was_told](const ChildExit&) { was_told = true; });
+  ASSERT_TRUE(run_until([turns = 0]() mutable { return ++turns > 3; }));
+  EXPECT_FALSE(was_told);
+  children_->forget(stranger);
 }
 
 TEST_F(ManagerTest, ScalesWhileItRolls) {

@@ -14,6 +14,7 @@
 namespace green::manager {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 
 /// Connects at once, and sends `request` when the time has come.
@@ -44,11 +45,14 @@ TEST(RefuseClients, AnswersEveryWaitingClientWith503AndRetryAfter) {
         [&] { reply = ask(listeners->front(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); });
   clients.emplace_back(
       [&] { EXPECT_THAT(ask(listeners->front(), "GET /slow"), HasSubstr("503")); });
-  refuse_clients(*listeners, std::chrono::milliseconds(1500));
+  refuse_clients(*listeners, {.duration = std::chrono::milliseconds(1500), .text = "Not now."});
   clients.clear();
   for (const std::string& reply : replies) {
     EXPECT_THAT(reply, HasSubstr("HTTP/1.1 503 Service Unavailable\r\n"));
     EXPECT_THAT(reply, HasSubstr("Retry-After: 2\r\n"));
+    EXPECT_THAT(
+        reply,
+        EndsWith("Content-Length: 9\r\nRetry-After: 2\r\nConnection: close\r\n\r\nNot now.\n"));
   }
 }
 
@@ -61,7 +65,7 @@ TEST(RefuseClients, HearsThoseOutWhoCameJustBeforeTheEnd) {
   std::string reply;
   std::jthread client(
       [&] { reply = ask(listeners->front(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", late); });
-  refuse_clients(*listeners, duration);
+  refuse_clients(*listeners, {.duration = duration});
   client.join();
   EXPECT_THAT(reply, HasSubstr("HTTP/1.1 503 Service Unavailable\r\n"));
   ::unlink(path.c_str());

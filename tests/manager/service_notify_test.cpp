@@ -42,6 +42,16 @@ TEST_F(ServiceNotifyTest, HoldsBackRapidStatusesButSendsTheLast) {
   EXPECT_THAT(receiver_.take(), ElementsAre("STATUS=3"));
 }
 
+TEST(GistOf, IsTheLastLineOfATracebackAndElseTheFirst) {
+  EXPECT_EQ(gist_of("one line"), "one line");
+  EXPECT_EQ(gist_of("first\nsecond\n"), "first");
+  EXPECT_EQ(gist_of("Traceback (most recent call last):\n  File\nValueError: no\n"),
+            "ValueError: no");
+  EXPECT_EQ(gist_of("the probe failed\nTraceback (most recent call last):\nKeyError: 'a'"),
+            "KeyError: 'a'");
+  EXPECT_EQ(gist_of(""), "");
+}
+
 TEST_F(ServiceNotifyTest, ReadsTheWatchdogsIntervalFromTheEnvironment) {
   ::setenv("WATCHDOG_USEC", "3000000", 1);
   EXPECT_EQ(ServiceNotify(loop_).watchdog_usec(), 3'000'000U);

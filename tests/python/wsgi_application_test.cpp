@@ -32,6 +32,11 @@ class Site {
     traceback = last_.take();
   }
   void run(const char* function) { names_[function](); }
+  /// A function of this name for the site's code.
+  template <class Function>
+  void define(const char* name, Function function) {
+    names_[name] = py::cpp_function(std::move(function));
+  }
   std::string log() { return py::str(names_["log"]).cast<std::string>(); }
 
   std::string traceback;
@@ -51,7 +56,7 @@ class Site {
     failing.call(failed);                                  \
     EXPECT_EQ(failed.aborts, 1);                           \
     EXPECT_THAT(failing.logged, matcher);                  \
-    EXPECT_THAT(failing.logged, HasSubstr("GET /some?q")); \
+    EXPECT_THAT(failing.logged, HasSubstr("GET /some: ")); \
     EXPECT_THAT(failing.traceback, matcher);               \
   } while (false)
 
@@ -91,6 +96,61 @@ def app(environ, start_response):
   site.call(exchange);
   EXPECT_THAT(exchange.parts, ElementsAre("one", "two"));
   EXPECT_EQ(exchange.finishes, 1);
+}
+
+TEST(WsgiApplication, SendsAPartBeforeItAsksForTheNext) {
+  RecordedExchange exchange;
+  Site site(R"(
+def app(environ, start_response):
+    write = start_response('200 OK', [])
+    write(b'a')
+    log.append(sent())
+    for part in (b'', b'\x00\r\n\xff', b'd'):
+        yield part
+        log.append(sent())
+)");
+  site.define("sent", [&] { return py::bytes(exchange.body); });
+  site.call(exchange);
+  EXPECT_EQ(site.log(), R"([b'a', b'a', b'a\x00\r\n\xff', b'a\x00\r\n\xffd'])");
+  EXPECT_EQ(exchange.body, std::string_view("a\0\r\n\xff"
+                                            "d",
+                                            6));
+}
+
+TEST(WsgiApplication, HoldsTheHeadUntilTheFirstBytesOfTheBody) {
+  RecordedExchange exchange;
+  Site site(R"(
+import sys
+def app(environ, start_response):
+    start_response('200 OK', [('X-Old', '1')])
+    log.append(head_sent())
+    yield b''
+    yield b''
+    log.append(head_sent())
+    try:
+        raise ValueError
+    except ValueError:
+        start_response('503 Later', [('X-New', '1')], sys.exc_info())
+    yield b'sorry'
+    log.append(head_sent())
+)");
+  site.define("head_sent", [&] { return exchange.head_sent(); });
+  site.call(exchange);
+  EXPECT_EQ(site.log(), "[False, False, True]");
+  EXPECT_EQ(exchange.status, 503);
+  EXPECT_THAT(exchange.headers, ElementsAre(Pair("X-New", "1")));
+  EXPECT_EQ(exchange.body, "sorry");
+}
+
+TEST(WsgiApplication, ClosesWhatCannotBeIterated) {
+  for (const char* iteration : {"def __iter__(self): raise ValueError", "x = 1"}) {
+    Site site("class Body:\n  def close(self): log.append('closed')\n  " + std::string(iteration) +
+              "\ndef app(e, s):\n  s('200 OK', [])\n  return Body()\n");
+    RecordedExchange exchange;
+    site.call(exchange);
+    EXPECT_EQ(exchange.aborts, 1);
+    EXPECT_EQ(site.log(), "['closed']") << iteration;
+  }
 }
 
 TEST(WsgiApplication, SendsWhatWriteIsGivenBeforeTheRest) {

@@ -95,10 +95,10 @@ TEST(WsgiEnviron, NamesTheServerAfterTheHostHeaderOnAUnixSocket) {
 TEST(WsgiEnviron, NamesHeadersAndDecodesTheirValuesAsLatin1) {
   RecordedExchange exchange;
   exchange.add_header("X-Thing", "caf\xe9");
-  exchange.add_header("content-TYPE", "text/plain");
+  exchange.add_header("content-TYPE", "text/plain; x=caf\xe9");
   const py::dict environ = environ_of(exchange);
   EXPECT_EQ(environ["HTTP_X_THING"].cast<std::string>(), "caf\xc3\xa9");
-  EXPECT_EQ(text(environ, "CONTENT_TYPE"), "text/plain");
+  EXPECT_EQ(text(environ, "CONTENT_TYPE"), "text/plain; x=caf\xe9");
   EXPECT_FALSE(environ.contains("HTTP_CONTENT_TYPE"));
 }
 
@@ -123,20 +123,40 @@ TEST(WsgiEnviron, PresentsAChunkedBodyWithItsLength) {
   EXPECT_TRUE(environ["wsgi.input_terminated"].cast<bool>());
 }
 
+TEST(WsgiEnviron, SaysTheLengthOfABodyUnderItsOwnNameAlone) {
+  RecordedExchange exchange;
+  exchange.add_header("content-LENGTH", "005");
+  ASSERT_TRUE(exchange.request_body.append("hello"));
+  const py::dict environ = environ_of(exchange);
+  EXPECT_EQ(text(environ, "CONTENT_LENGTH"), "5");
+  EXPECT_FALSE(environ.contains("HTTP_CONTENT_LENGTH"));
+}
+
 TEST(WsgiEnviron, HasNoContentLengthWithoutABody) {
   EXPECT_FALSE(environ_of(RecordedExchange()).contains("CONTENT_LENGTH"));
+}
+
+TEST(WsgiEnviron, LetsAnApplicationRebuildItsAddress) {
+  RecordedExchange exchange("/caf%C3%A9%20au?lait=%20");
+  exchange.add_header("Host", "shop.example:8443");
+  exchange.values.scheme = "https";
+  const auto request_uri = py::module_::import("wsgiref.util").attr("request_uri");
+  EXPECT_EQ(request_uri(environ_of(exchange)).cast<std::string>(),
+            "https://shop.example:8443/caf%C3%A9%20au?lait=%20");
+  EXPECT_EQ(request_uri(environ_of(RecordedExchange("/a?b"))).cast<std::string>(),
+            "http://127.0.0.1:8000/a?b");
 }
 
 TEST(WsgiEnviron, IsABuiltinDictWithEveryKeyOfPep3333) {
   const py::dict environ = environ_of(RecordedExchange());
   EXPECT_TRUE(PyDict_CheckExact(environ.ptr()));
   for (const char* key : {"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING",
-                          "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"})
+                          "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "wsgi.url_scheme"})
     EXPECT_TRUE(PyUnicode_CheckExact(py::object(environ[key]).ptr())) << key;
   for (const char* key : {"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors",
                           "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"})
     EXPECT_TRUE(environ.contains(key)) << key;
-  EXPECT_EQ(text(environ, "wsgi.url_scheme"), "http");
+  EXPECT_TRUE(py::object(environ["wsgi.version"]).equal(py::make_tuple(1, 0)));
   EXPECT_FALSE(environ["wsgi.run_once"].cast<bool>());
 }
 

@@ -56,11 +56,20 @@ TEST_P(WsgiInputTest, ReadsLinesWithTheirEnds) {
 }
 
 TEST_P(WsgiInputTest, IteratesAndListsLines) {
-  EXPECT_EQ(py::list(input_of("a\nb\nc")).size(), 3U);
+  const auto list_of = [](std::initializer_list<const char*> lines) {
+    py::list list;
+    for (const char* line : lines) list.append(py::bytes(line));
+    return list;
+  };
+  EXPECT_TRUE(py::list(input_of("a\nb\nc")).equal(list_of({"a\n", "b\n", "c"})));
   py::object again = py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
-  EXPECT_EQ(py::len(again.attr("readlines")(3)), 2U);
-  EXPECT_EQ(py::len(again.attr("readlines")()), 1U);
-  EXPECT_EQ(py::len(again.attr("readlines")()), 0U);
+  EXPECT_TRUE(again.attr("readlines")(3).equal(list_of({"a\n", "b\n"})));
+  EXPECT_TRUE(again.attr("readlines")().equal(list_of({"c"})));
+  EXPECT_TRUE(again.attr("readlines")().equal(list_of({})));
+  again = py::reinterpret_steal<py::object>(WsgiInput::create(body_, {}).release());
+  EXPECT_EQ(text(again.attr("__next__")()), "a\n");
+  EXPECT_EQ(text(again.attr("read")(1)), "b") << "each goes on where the other ended";
+  EXPECT_TRUE(again.attr("readlines")(0).equal(list_of({"\n", "c"})));
 }
 
 TEST_P(WsgiInputTest, ReadsALineLongerThanAWindow) {

@@ -6,6 +6,7 @@ another network namespace: `load.py ADDRESS` runs until its standard input ends 
 
 import collections
 import http.client
+import itertools
 import json
 import socket
 import sys
@@ -18,12 +19,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 from http_client import Connection  # noqa: E402
 
 
-class Load:
-    """`clients` threads, each asking for `path` again and again; every second one on kept-alive connections."""
+# What the death of the process that was answering may cost: its reply may have begun.
+LOST_WITH_ITS_PROCESS = {"reset", "cut"}
 
-    def __init__(self, address, path="/", clients=4, most_requests=200_000):
+
+class Load:
+    """`clients` threads, each asking for `path` again and again; every second one on kept-alive connections.
+    `methods` in turn: a proxy may repeat a GET, but no POST."""
+
+    def __init__(self, address, path="/", clients=4, most_requests=200_000, methods=("GET",)):
         self.address = address
         self.path = path
+        self.methods = itertools.cycle(methods)
         self.left = most_requests
         self.counts = collections.Counter()
         self.bodies = collections.Counter()
@@ -45,7 +52,7 @@ class Load:
 
     @property
     def failures(self):
-        """What went wrong, by kind: refused, reset, timeout, 5xx, …; empty when nothing was lost."""
+        """What went wrong, by kind: refused, reset, cut, timeout, 5xx, …; empty when nothing was lost."""
         with self.lock:
             return {kind: count for kind, count in self.counts.items() if kind != "ok"}
 
@@ -69,11 +76,12 @@ class Load:
                 self.left -= 1
                 if self.left < 0:
                     return
+                method = next(self.methods)
             started = time.monotonic()
             reused = connection is not None
             connection = connection or Connection(self.address, 30)
             try:
-                reply = connection.ask("GET", self.path, None, {} if keep_alive else {"Connection": "close"})
+                reply = connection.ask(method, self.path, b"form=1" if method == "POST" else None, {} if keep_alive else {"Connection": "close"})
             except ConnectionRefusedError as error:
                 self._count("refused", error)
                 connection.close()
@@ -82,6 +90,11 @@ class Load:
                 continue
             except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
                 self._count("reset", f"{error!r}{' on a kept-alive connection' if reused else ''}")
+                connection.close()
+                connection = None
+                continue
+            except http.client.IncompleteRead as error:
+                self._count("cut", error)
                 connection.close()
                 connection = None
                 continue

@@ -17,7 +17,7 @@ FLASK_SITE = """
     app = Flask(__name__)
     TEXT = "one"
 
-    @app.get("/")
+    @app.route("/", methods=["GET", "POST"])
     def root():
         return TEXT
 
@@ -136,12 +136,17 @@ class Site:
         return [int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6 for entry in self.journal_entries()
                 if entry.get("MESSAGE_ID") == "7d4958e842da4a758f6c1cdc7b36dcc5"]
 
+    # What greend says to PID 1 is heard there a moment later than what it says to others.
+    def wait_active(self):
+        wait_for(lambda: self.show("ActiveState") == "active", "the service to be active")
+
     def wait_status(self, pattern, seconds=20):
         wait_for(lambda: re.search(pattern, self.show("StatusText")), f"StatusText =~ {pattern}", seconds)
 
     def clean_up(self):
         self.systemctl("stop", self.socket, self.service, check=False)
         self.systemctl("reset-failed", self.socket, self.service, check=False)
+        self.host.path(f"/etc/green/{self.name}.toml").unlink(missing_ok=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

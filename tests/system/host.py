@@ -92,6 +92,7 @@ class Host:
         self.run("cmake", "--install", BUILD, "--prefix", "/usr")
         self.run("systemd-sysusers")
         self.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/green.conf")
+        self.run("journalctl", "--update-catalog")
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "start", "dbus.service", "systemd-journald.service")
         self.run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig")

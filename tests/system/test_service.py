@@ -15,7 +15,7 @@ def test_the_first_request_starts_the_service(site):
     site.systemctl("start", site.socket)
     assert site.show("ActiveState") == "inactive"
     assert site.get("/").text == "one"
-    assert site.show("ActiveState") == "active"
+    site.wait_active()
     assert "generation 1: 2 workers ready" in site.systemctl("status", site.service).stdout
 
 
@@ -98,7 +98,7 @@ def test_a_failed_import_is_tried_again_and_served_once_mended(site):
     assert "RuntimeError: the database is not up yet" in site.journal()
     assert site.show("ActiveState", site.socket) == "active"
     site.code(good)
-    assert site.get("/", timeout=60).text == "one"
+    wait_for(lambda: site.get("/", timeout=60).text == "one", "the mended site", 30)
     assert site.show("ActiveState", site.socket) == "active"
 
 

@@ -98,10 +98,41 @@ def test_greend_is_replaced_in_place_and_systemd_sees_one_service(site, installe
     assert not workers & site.worker_pids(2)
     watched = site.show("WatchdogTimestampMonotonic")
     wait_for(lambda: int(site.show("WatchdogTimestampMonotonic")) > int(watched) + 5_000_000, "the watchdog to be fed", 20)
-    assert site.show("ActiveState") == "active" and site.main_pid() == started
+    site.wait_active()
+    assert site.main_pid() == started
     assert site.systemctl("reload", site.service).returncode == 0
     site.systemctl("stop", site.service)
     assert site.show("Result") == "success"
+
+
+def test_an_upgrade_of_the_package_replaces_every_running_site_and_names_those_it_can_not(host, site, installed):
+    from conftest import Site
+    other = Site(host)
+    try:
+        site.start()
+        other.start()
+        started = {one: (one.main_pid(), one.worker_pids(2)) for one in (site, other)}
+        other.edit('TEXT = "one"', 'raise RuntimeError("half an edit")')
+        with Load(site.address, clients=2) as load, Load(other.address, clients=2) as load_of_other:
+            replace(installed)
+            done = host.run("/usr/libexec/green/upgrade-sites", check=False)
+        assert done.returncode == 1 and "took over" in done.stdout and "half an edit" in done.stderr
+        assert load.failures == load_of_other.failures == {}, load.samples + load_of_other.samples
+        for one, (pid, workers) in started.items():
+            assert one.main_pid() == pid and one.show("NRestarts") == "0"
+            assert bool(workers & one.worker_pids(2)) == (one is other)
+    finally:
+        other.clean_up()
+
+
+def test_an_upgrade_of_the_package_reaches_a_site_that_is_reloading(host, site, installed):
+    site.start()
+    site.edit("app = Flask", "time.sleep(3)\napp = Flask")
+    site.systemctl("reload", "--no-block", site.service)
+    wait_for(lambda: site.show("ActiveState") == "reloading", "the reload to have begun")
+    replace(installed)
+    done = host.run("/usr/libexec/green/upgrade-sites", check=False)
+    assert done.returncode == 0 and "took over" in done.stdout, done.stderr
 
 
 def test_a_greend_that_does_not_start_leaves_the_old_one_and_says_why(site, installed):
@@ -114,4 +145,4 @@ def test_a_greend_that_does_not_start_leaves_the_old_one_and_says_why(site, inst
         assert "/usr/sbin/greend can't take over: exit status 127: a library is missing" in done.stderr
     assert load.failures == {}, load.samples
     assert site.main_pid() == started and site.worker_pids(2) == workers
-    assert site.show("ActiveState") == "active"
+    site.wait_active()

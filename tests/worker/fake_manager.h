@@ -122,7 +122,9 @@ class FakeManager {
       }
       if (!*received) return std::nullopt;
       Heard heard{(*received)->message, {}};
-      if (!(*received)->descriptors.empty())
+      if (!(*received)->descriptors.empty() && heard.message.type == MessageType::ready)
+        stacks_socket = std::move((*received)->descriptors[0]);
+      else if (!(*received)->descriptors.empty())
         heard.text = read_text((*received)->descriptors[0].get()).value_or("");
       return heard;
     }
@@ -240,6 +242,7 @@ class FakeManager {
   std::uint16_t port = 0;
   pid_t zygote = 0;
   Fd zygote_channel;
+  Fd stacks_socket;  ///< of the worker that said ready last
   std::map<std::uint32_t, Fd> channels;
   std::string warning;
 

@@ -333,9 +333,9 @@ def bad_header(environ, start):
   EXPECT_EQ(manager->get("/too_long").body, "ab");
   EXPECT_EQ(manager->get("/bad_header").body, "refused");
   EXPECT_EQ(manager->get("/hello").body, "hello");
-  EXPECT_THAT(manager->log(), AllOf(HasSubstr("GET /raises?x=1: the application failed"),
-                                    HasSubstr("ValueError: boom"), HasSubstr("SystemExit: 3"),
-                                    HasSubstr("told: ")));
+  EXPECT_THAT(manager->log(), AllOf(HasSubstr("GET /raises: the application failed"),
+                                    Not(HasSubstr("x=1")), HasSubstr("ValueError: boom"),
+                                    HasSubstr("SystemExit: 3"), HasSubstr("told: ")));
 }
 
 }  // namespace

@@ -198,9 +198,19 @@ TEST_P(WsgiOverHttp, SendsNoBodyWhereThereIsNone) {
   serve(R"(
 def unchanged(environ, start): start('304 Not Modified', [('ETag', '"x"')]); return [b'body']
 def nothing(environ, start): start('204 No Content', []); return [b'body']
+def streamed(environ, start):
+    start(environ['QUERY_STRING'] + ' None', [])
+    yield b'bo'
+    yield b'dy'
 )");
   EXPECT_EQ(get("/unchanged").body, "");
   EXPECT_EQ(get("/nothing").body, "");
+  for (const char* status : {"204", "304"}) {
+    const Reply reply = get("/streamed?" + std::string(status));
+    EXPECT_THAT(reply.head, Not(HasSubstr("Transfer-Encoding")));
+    EXPECT_EQ(reply.body, "") << status;
+  }
+  EXPECT_EQ(ask("HEAD", "/streamed?200").body, "");
 }
 
 TEST_P(WsgiOverHttp, SendsEarlyHintsBeforeTheReply) {
@@ -214,6 +224,99 @@ def page(environ, start):
   EXPECT_THAT(reply.head, AllOf(StartsWith("HTTP/1.1 103"), HasSubstr("Link: </a.css>")));
   EXPECT_THAT(reply.body, AllOf(StartsWith("HTTP/1.1 200 OK"), EndsWith("page")));
   EXPECT_THAT(say("GET /page HTTP/1.0\r\n\r\n").head, StartsWith("HTTP/1.1 200 OK"));
+}
+
+TEST_P(WsgiOverHttp, RefusesWhatWouldForgeAReplyWhileTheApplicationCanMendIt) {
+  serve(R"(
+def page(environ, start):
+    refused = []
+    def attempt(status, *headers):
+        try: start(status, list(headers))
+        except ValueError: refused.append(status + repr(headers))
+    for end in '\r\n', '\r', '\n', '\0', '\x7f':
+        attempt('200 OK' + end)
+        attempt('200 OK', ('X', 'a' + end + 'b'))
+        attempt('200 OK', ('X' + end, 'a'))
+    attempt('200 OK', ('X Y', 'a'))
+    attempt('200 OK', ('X:', 'a'))
+    attempt('200 OK', ('', 'a'))
+    attempt('200 OK', ('Content-Length', '-1'))
+    attempt('200 OK', ('Content-Length', '1'), ('Content-Length', '2'))
+    start('200 Fine', [('X', 'mended')])
+    return [str(len(set(refused))).encode()]
+)");
+  const Reply reply = get("/page");
+  EXPECT_THAT(reply.head, AllOf(StartsWith("HTTP/1.1 200 Fine\r\n"), HasSubstr("X: mended")));
+  EXPECT_EQ(reply.body, "20");
+}
+
+TEST_P(WsgiOverHttp, OutlivesEveryWayToLeaveAnApplication) {
+  serve(R"(
+ways = [SystemExit, KeyboardInterrupt, MemoryError, GeneratorExit, BaseException]
+way = lambda environ: ways[int(environ['QUERY_STRING'])]
+def call(environ, start): raise way(environ)
+def parts(environ, start):
+    start('200 OK', [])
+    yield b'half'
+    raise way(environ)
+def close(environ, start):
+    start('200 OK', [])
+    class Leaving(list):
+        def close(self): raise way(environ)
+    return Leaving([b'whole'])
+def pid(environ, start): start('200 OK', []); return [str(os.getpid()).encode()]
+)");
+  const std::string pid = get("/pid").body;
+  for (int way = 0; way < 5; ++way) {
+    const std::string query = "?" + std::to_string(way);
+    EXPECT_EQ(get("/call" + query).status(), 500) << way;
+    EXPECT_THAT(get("/parts" + query).body,
+                AllOf(HasSubstr("half"), Not(EndsWith("\r\n0\r\n\r\n"))))
+        << way;
+    EXPECT_THAT(get("/close" + query).body, HasSubstr("whole")) << way;
+    EXPECT_EQ(get("/pid").body, pid) << way;
+  }
+}
+
+TEST_P(WsgiOverHttp, SendsAWrappedFileWithinItsDeclaredLength) {
+  serve(R"(
+def file(environ, start):
+    body = open(__file__ + '.data', 'w+b')
+    body.write(b'0123456789')
+    body.seek(2)
+    length = environ['QUERY_STRING']
+    start('200 OK', [('Content-Length', length)] if length else [])
+    return environ['wsgi.file_wrapper'](body)
+)");
+  const Reply whole = get("/file");
+  EXPECT_THAT(whole.head, HasSubstr("\r\nContent-Length: 8\r\n"));
+  EXPECT_EQ(whole.body, "23456789");
+  EXPECT_EQ(get("/file?3").body, "234") << "no more than was declared";
+  const Reply head = ask("HEAD", "/file");
+  EXPECT_THAT(head.head, HasSubstr("\r\nContent-Length: 8\r\n"));
+  EXPECT_EQ(head.body, "");
+  EXPECT_EQ(get("/file?9").body, "23456789");
+  EXPECT_TRUE(manager_->log_shows("shorter than its Content-Length"));
+}
+
+TEST_P(WsgiOverHttp, PresentsAChunkedBodyOfAnySizeAsOneOfADeclaredLength) {
+  serve(R"(
+def shape(environ, start):
+    start('200 OK', [])
+    body = environ['wsgi.input'].read()
+    return [repr((environ['CONTENT_LENGTH'], len(body), environ['wsgi.input_terminated'],
+                  sorted(name for name in environ
+                         if 'TRANSFER' in name or 'LENGTH' in name or 'TRAILER' in name))).encode()]
+)");
+  // The second goes to a file.
+  for (const auto& [size, hexadecimal] : {std::pair(5, "5"), std::pair(300'000, "493e0")}) {
+    const std::string length = std::to_string(size);
+    const std::string data(static_cast<std::size_t>(size), 'x');
+    EXPECT_EQ(ask("POST", "/shape", "Transfer-Encoding: chunked\r\nTrailer: X-Trailer\r\n",
+                  hexadecimal + ("\r\n" + data) + "\r\n0\r\nX-Trailer: 1\r\n\r\n")
+                  .body,
+              "('" + length + "', " + length + ", True, ['CONTENT_LENGTH', 'HTTP_TRAILER'])");
+  }
 }
 
 TEST_P(WsgiOverHttp, KeepsRepeatedHeadersCustomReasonsAndLatin1) {

@@ -1,0 +1,34 @@
+// Connection: a reply that leaves with those of others, a little later. Loop thread.
+#include <utility>
+
+#include "daemon/http/connection.h"
+#include "daemon/http/stuck_call.h"
+
+namespace green::http {
+
+Result<void> Connection::send_last(const Frame& frame) {
+  // The next request of its client would wait with it.
+  const bool may_wait = in_call_ && !is_followed_ && exchange_->output().empty() &&
+                        context_.held.may_hold(frame.size(), begun_usec_);
+  if (!may_wait) return send(frame);
+  if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
+  withdraw_call();
+  context_.held.hold(*this, socket_.get(), frame);
+  is_held_ = true;
+  return {};
+}
+
+void Connection::send_held(std::string_view rest) {
+  is_held_ = false;
+  const Frame frame{.before = rest, .data = {}, .after = {}};
+  if (!rest.empty() && !send(frame)) return;
+  if (state_ != ConnectionState::sending || !exchange_->output().empty()) return;
+  reply_sent();
+  if (is_reading() && (readable_ || !read_ahead_.empty())) context_.reactor.defer(*this);
+}
+
+void Connection::let_go_held() {
+  if (std::exchange(is_held_, false)) context_.held.let_go(*this);
+}
+
+}  // namespace green::http

@@ -1,0 +1,158 @@
+#include "python/asgi_coroutine.h"
+
+#include <utility>
+
+#include "python/awaitable.h"
+#include "python/callable_type.h"
+
+namespace green::python {
+namespace {
+
+struct Coroutine {
+  PyObject_HEAD AsgiCoroutine::Owner* owner;  ///< null once it is over
+  PyObject* inner;                            ///< the application's; null before the first step
+};
+
+Coroutine& as_coroutine(PyObject* object) { return *reinterpret_cast<Coroutine*>(object); }
+
+/// The end of the application, with an exception set where it raised.
+PySendResult end(Coroutine& self, PySendResult how, PyObject** result) {
+  AsgiCoroutine::Owner& owner = *std::exchange(self.owner, nullptr);
+  if (how == PYGEN_RETURN) {
+    Py_CLEAR(self.inner);
+    owner.returned();
+  } else {
+    // Its traceback keeps the frames that it needs.
+    PyObject* type = nullptr;
+    PyObject* value = nullptr;
+    PyObject* traceback = nullptr;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_CLEAR(self.inner);
+    PyErr_Restore(type, value, traceback);
+    if (owner.raised()) return PYGEN_ERROR;
+  }
+  *result = Py_NewRef(Py_None);
+  return PYGEN_RETURN;
+}
+
+bool begin(Coroutine& self) {
+  const PyRef returned = self.owner->begin();
+  if (returned) self.inner = iterator_of_awaitable(returned.get()).release();
+  return self.inner != nullptr;
+}
+
+PySendResult step(PyObject* object, PyObject* value, PyObject** result) {
+  Coroutine& self = as_coroutine(object);
+  *result = nullptr;
+  if (self.owner == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "the request is over");
+    return PYGEN_ERROR;
+  }
+  self.owner->before_step();
+  PySendResult sent = PYGEN_ERROR;
+  if (self.inner != nullptr || begin(self)) sent = PyIter_Send(self.inner, value, result);
+  // Detached by what it did.
+  if (self.owner == nullptr) return sent;
+  self.owner->after_step();
+  if (sent == PYGEN_NEXT) return sent;
+  Py_CLEAR(*result);
+  return end(self, sent, result);
+}
+
+PyObject* throw_in(PyObject* object, PyObject* arguments) {
+  Coroutine& self = as_coroutine(object);
+  if (self.owner == nullptr) {
+    raise_thrown(arguments);
+    return nullptr;
+  }
+  self.owner->before_step();
+  PyRef given;
+  PyRef method;
+  if (self.inner != nullptr) method = PyRef::steal(PyObject_GetAttrString(self.inner, "throw"));
+  if (method) {
+    given = PyRef::steal(PyObject_CallObject(method.get(), arguments));
+  } else {
+    PyErr_Clear();
+    raise_thrown(arguments);
+  }
+  if (self.owner == nullptr) return given.release();
+  self.owner->after_step();
+  if (given) return given.release();
+  PyObject* result = nullptr;
+  PySendResult how = PYGEN_ERROR;
+  if (self.inner != nullptr && PyErr_ExceptionMatches(PyExc_StopIteration) != 0) {
+    PyErr_Clear();
+    how = PYGEN_RETURN;
+  }
+  if (end(self, how, &result) == PYGEN_RETURN) {
+    Py_DECREF(result);
+    PyErr_SetNone(PyExc_StopIteration);
+  }
+  return nullptr;
+}
+
+/// As of a coroutine that is dropped: the application's runs what it has to run then.
+PyObject* close(PyObject* object, PyObject*) {
+  Coroutine& self = as_coroutine(object);
+  PyRef inner = PyRef::steal(std::exchange(self.inner, nullptr));
+  if (!inner) Py_RETURN_NONE;
+  return PyObject_CallMethod(inner.get(), "close", nullptr);
+}
+
+void deallocate(PyObject* object) {
+  Coroutine& self = as_coroutine(object);
+  AsgiCoroutine::Owner* const owner = std::exchange(self.owner, nullptr);
+  PyObject* type = nullptr;
+  PyObject* value = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  Py_CLEAR(self.inner);
+  if (owner != nullptr) owner->dropped();
+  PyErr_Restore(type, value, traceback);
+  free_instance(object);
+}
+
+/// Of a task that is not ours alone: it may have ended without a step of the coroutine's.
+PyObject* task_is_done(PyObject* object, PyObject*) {
+  if (auto* const owner = std::exchange(as_coroutine(object).owner, nullptr)) owner->dropped();
+  Py_RETURN_NONE;
+}
+
+/// cr_frame, cr_await, __qualname__ and the like: the application's own.
+PyObject* attribute(PyObject* object, PyObject* name) {
+  PyObject* const own = PyObject_GenericGetAttr(object, name);
+  Coroutine& self = as_coroutine(object);
+  if (own != nullptr || self.inner == nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0)
+    return own;
+  PyErr_Clear();
+  return PyObject_GetAttr(self.inner, name);
+}
+
+}  // namespace
+
+PyRef AsgiCoroutine::create(Owner& owner) {
+  static PyTypeObject* const type = make_coroutine_type("green.request", sizeof(Coroutine), step,
+                                                        throw_in, close, deallocate, attribute);
+  Coroutine* const self = type == nullptr ? nullptr : PyObject_New(Coroutine, type);
+  if (self == nullptr) return {};
+  self->owner = &owner;
+  self->inner = nullptr;
+  return PyRef::steal(reinterpret_cast<PyObject*>(self));
+}
+
+PyRef AsgiCoroutine::create_task(EventLoop& loop, PyObject* coroutine, const PyRef& name) {
+  PyRef task = loop.create_plain_task(coroutine, name);
+  if (task || PyErr_Occurred() != nullptr) return task;
+  task = loop.create_task(coroutine, name);
+  if (!task) return task;
+  static PyMethodDef method{"green_task_done", task_is_done, METH_O, nullptr};
+  const PyRef callback = PyRef::steal(PyCFunction_New(&method, coroutine));
+  if (!callback ||
+      !PyRef::steal(PyObject_CallMethod(task.get(), "add_done_callback", "O", callback.get())))
+    return {};
+  return task;
+}
+
+void AsgiCoroutine::detach(PyObject* coroutine) { as_coroutine(coroutine).owner = nullptr; }
+
+}  // namespace green::python

@@ -1,0 +1,248 @@
+#include "daemon/http/held_replies.h"
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/http/server_fixture.h"
+
+namespace green::http {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::string_view get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+bool has_reply(const Fd& client, milliseconds patience = milliseconds(0)) {
+  pollfd one{.fd = client.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&one, 1, static_cast<int>(patience.count())) == 1;
+}
+
+void be_busy_for(microseconds time) {
+  const auto end = steady_clock::now() + time;
+  while (steady_clock::now() < end) {
+  }
+}
+
+/// Requests of several clients that are there in one turn; `during` runs within the call of each.
+class HeldReply : public testing::ServerFixture {
+ protected:
+  void SetUp() override {
+    for (Fd& client : clients) client = connect();
+    application.answer = [this](Exchange& exchange) {
+      const auto call = calls++;
+      if (during) during(call);
+      const auto length = std::to_string(body.size());
+      const Header declared{"Content-Length", length};
+      const bool is_declared = ends != Ends::by_finish;
+      ASSERT_TRUE(exchange.start(200, "OK", std::span(&declared, is_declared ? 1 : 0)));
+      if (in_parts) {
+        ASSERT_TRUE(exchange.write("first\n"));
+      }
+      if (is_declared) {
+        ASSERT_TRUE(exchange.write(body));
+      }
+      if (ends == Ends::by_length_and_abort) return exchange.abort();
+      exchange.finish(is_declared ? std::string_view() : body);
+    };
+  }
+  void ask_all() {
+    for (const Fd& client : clients) send(client, get);
+    turn(1);
+  }
+  void expect_all_answered() {
+    for (const Fd& client : clients) EXPECT_TRUE(take(client).ends_with(body));
+    EXPECT_EQ(observer.done, static_cast<int>(clients.size()));
+  }
+
+  enum class Ends { by_finish, by_length, by_length_and_abort } ends = Ends::by_finish;
+  std::array<Fd, 9> clients;
+  std::function<void(std::size_t call)> during;
+  std::string body = "hello\n";
+  bool in_parts = false;
+  std::size_t calls = 0;
+};
+
+TEST_F(HeldReply, LeavesWhenTheRequestsThatCameWithItAreAnswered) {
+  during = [this](std::size_t call) {
+    if (call == 1) {
+      EXPECT_FALSE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  expect_all_answered();
+  ask_all();
+  for (const Fd& client : clients) EXPECT_TRUE(take(client).ends_with(body));
+}
+
+TEST_F(HeldReply, IsWholeOnceItsLengthIsReached) {
+  ends = Ends::by_length;
+  during = [this](std::size_t call) {
+    if (call == 1) {
+      EXPECT_FALSE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  expect_all_answered();
+}
+
+TEST_F(HeldReply, IsSentWhereItsConnectionIsCut) {
+  ends = Ends::by_length_and_abort;
+  ask_all();
+  turn();
+  for (const Fd& client : clients) {
+    bool ended = false;
+    EXPECT_TRUE(take(client, &ended).ends_with(body));
+    EXPECT_TRUE(ended);
+  }
+  EXPECT_EQ(observer.closed, static_cast<int>(clients.size()));
+}
+
+TEST_F(HeldReply, IsSentWhileTheNextCallGoesOn) {
+  bool came = false;
+  during = [&](std::size_t call) {
+    if (call == 1) came = has_reply(clients[0], std::chrono::seconds(10));
+  };
+  ask_all();
+  EXPECT_TRUE(came);
+  expect_all_answered();
+}
+
+TEST_F(HeldReply, IsSentDuringALaterTurnsCallToo) {
+  ask_all();
+  expect_all_answered();
+  // Longer than the thread looks for nothing: it sleeps, and must be woken.
+  std::this_thread::sleep_for(HeldReplies::patience * 80);
+  bool came = false;
+  calls = 0;
+  during = [&](std::size_t call) {
+    if (call == 1) came = has_reply(clients[0], std::chrono::seconds(10));
+  };
+  ask_all();
+  EXPECT_TRUE(came);
+}
+
+TEST_F(HeldReply, IsNoneOfASlowCalls) {
+  during = [this](std::size_t call) {
+    if (call == 0) be_busy_for(microseconds(HeldReplies::quick_call_usec + 100));
+    if (call == 1) {
+      EXPECT_TRUE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  expect_all_answered();
+}
+
+TEST_F(HeldReply, LeavesBeforeTheCallsAfterItAddUp) {
+  std::vector<bool> came;
+  during = [&](std::size_t) {
+    came.push_back(has_reply(clients[0]));
+    be_busy_for(microseconds(HeldReplies::quick_call_usec * 4 / 5));
+  };
+  ask_all();
+  // The first is held when its call ends, 0.4 ms before the second one does, and so on.
+  EXPECT_TRUE(came[7]);
+  expect_all_answered();
+}
+
+TEST_F(HeldReply, IsWholeOrNotHeld) {
+  in_parts = true;
+  during = [this](std::size_t call) {
+    if (call == 1) {
+      EXPECT_TRUE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  for (const Fd& client : clients) EXPECT_NE(take(client).find("hello"), std::string::npos);
+}
+
+TEST_F(HeldReply, IsSmall) {
+  body = std::string(HeldReplies::largest_reply + 1, 'x');
+  during = [this](std::size_t call) {
+    if (call == 1) {
+      EXPECT_TRUE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  expect_all_answered();
+}
+
+TEST_F(HeldReply, IsNotWaitedForByItsClientsNextRequest) {
+  send(clients[0], std::string(get) + std::string(get));
+  send(clients[1], get);
+  during = [this](std::size_t call) {
+    if (call == 1) {
+      EXPECT_TRUE(has_reply(clients[0]));
+    }
+  };
+  turn(1);
+  EXPECT_EQ(calls, 3U);
+}
+
+TEST_F(HeldReply, OfAClientThatLeftDoesNoHarm) {
+  during = [this](std::size_t call) {
+    if (call == 1) clients[0].reset();
+  };
+  ask_all();
+  turn();
+  EXPECT_EQ(observer.closed, 1);
+  EXPECT_EQ(observer.done, 9);
+  for (std::size_t i = 1; i < clients.size(); ++i) EXPECT_TRUE(take(clients[i]).ends_with(body));
+}
+
+TEST_F(HeldReply, LeavesThoughTheLoopEndsInThatTurn) {
+  during = [this](std::size_t call) {
+    if (call == 1) reactor->fail(Error(ErrorCode::unavailable, "the loop ends here"));
+  };
+  for (const Fd& client : clients) send(client, get);
+  EXPECT_FALSE(reactor->turn(false));
+  server.reset();
+  EXPECT_TRUE(take(clients[0]).ends_with(body));
+}
+
+TEST_F(HeldReply, IsSentByAHandlerBeforeTheProcessDies) {
+  std::string text;
+  during = [&](std::size_t call) {
+    if (call != 1) return;
+    HeldReplies::send_all_from_handler();
+    text = take(clients[0]);
+  };
+  ask_all();
+  EXPECT_TRUE(text.ends_with(body));
+  EXPECT_EQ(take(clients[0]), "") << "sent once";
+  EXPECT_EQ(observer.done, 9);
+}
+
+TEST_F(HeldReply, IsNoneWhereNoThreadCanBeStarted) {
+  const auto in_a_process_without_threads = [this] {
+    const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+    if (::setrlimit(RLIMIT_NPROC, &none) != 0) _exit(2);
+    // The limit is not root's.
+    if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) _exit(3);
+    ask_all();
+    for (const Fd& client : clients)
+      if (!take(client).ends_with(body)) _exit(4);
+    calls = 0;
+    during = [this](std::size_t call) {
+      if (call == 1) _exit(has_reply(clients[0]) ? 0 : 5);
+    };
+    ask_all();
+    _exit(6);
+  };
+  EXPECT_EXIT(in_a_process_without_threads(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(HeldReply, OfMoreClientsThanThereAreSlotsForLeaves) {
+  std::vector<Fd> many(100);
+  for (Fd& client : many) client = connect();
+  for (const Fd& client : many) send(client, get);
+  turn(2);
+  for (const Fd& client : many) EXPECT_TRUE(take(client).ends_with(body));
+}
+
+}  // namespace
+}  // namespace green::http

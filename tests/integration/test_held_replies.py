@@ -1,0 +1,56 @@
+"""Requests that arrive together: a reply leaves with those of the others, but waits for none that takes its time."""
+
+import http.client
+import os
+import signal
+import time
+
+import pytest
+
+from http_client import read_all
+from waiting import wait_for
+
+
+def status_of_reply(client):
+    """Reads one reply whole: it may come in parts."""
+    reply = http.client.HTTPResponse(client)
+    reply.begin()
+    reply.read()
+    return reply.status
+
+
+def arrive_together(greend, *paths):
+    """A connection each; the only worker finds all of their requests at once, in order."""
+    pid = int(greend.get("/pid").text)
+    clients = [greend.socket() for _ in paths]
+    for client in clients:
+        client.sendall(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of_reply(client) == 200
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", "the worker stands still")
+    for client, path in zip(clients, paths):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    os.kill(pid, signal.SIGCONT)
+    return clients
+
+
+def test_a_reply_does_not_wait_for_the_next_call(site):
+    greend = site.start(workers=1)
+    began = time.monotonic()
+    quick, slow = arrive_together(greend, "/pid", "/sleep?s=3")
+    quick.settimeout(2)
+    assert status_of_reply(quick) == 200, "the reply waited for another request"
+    assert time.monotonic() - began < 2.5
+    assert status_of_reply(slow) == 200
+
+
+@pytest.mark.parametrize("path", ["/segfault", "/wild_pointer", "/abort"])
+def test_a_crash_takes_no_reply_with_it_that_was_made_before(site, path):
+    greend = site.start(workers=1)
+    before, fatal = arrive_together(greend, "/pid", path)
+    before.settimeout(10)
+    assert status_of_reply(before) == 200
+    with pytest.raises(OSError):
+        if read_all(fatal) == b"":
+            raise ConnectionResetError
+    greend.wait_log(r"ended unexpectedly: signal (11|6) \((SEGV|ABRT)\)")
