@@ -182,7 +182,7 @@ def test_a_bus_that_accepts_and_never_answers_holds_nothing_up(site, tmp_path):
         deaf.listen(16)
         begun = time.monotonic()
         greend = site.start(bus=f"unix:path={path}")
-        assert time.monotonic() - begun < 4 * PATIENCE
+        assert time.monotonic() - begun < 8 * PATIENCE
         assert greend.get("/").status == 200
         greend.wait_log("no D-Bus control .*: the bus has not answered for 5 s", 15)
         victim = greend.worker_pids(2).pop()
@@ -192,5 +192,5 @@ def test_a_bus_that_accepts_and_never_answers_holds_nothing_up(site, tmp_path):
         under_way, _ = deaf.accept()
         begun = time.monotonic()
         assert greend.stop() == 0
-        assert time.monotonic() - begun < 4 * PATIENCE
+        assert time.monotonic() - begun < 8 * PATIENCE
         under_way.close()

