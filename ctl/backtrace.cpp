@@ -34,6 +34,12 @@ class Backtrace final : public Verb {
   void declare(CLI::App& command) override { command.add_option("PID", words_)->expected(0, 2); }
   bool may_page() const override { return true; }
   Outcome<> run(Session& session) override {
+    if (!session.host.empty())
+      return fail_with(
+          exit_usage,
+          fmt::format("backtrace does not work through --host: stacks come as a "
+                      "descriptor, which ssh can't pass; try: ssh {} greenctl backtrace",
+                      printable(session.host)));
     // A site may be called 2024: two words settle it.
     std::string pid;
     if (!words_.empty() && is_number(words_.back())) {

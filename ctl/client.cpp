@@ -16,6 +16,7 @@
 
 #include "common/text.h"
 #include "common/worker_channel.h"
+#include "ctl/output.h"
 #include "ctl/site.h"
 #include "org_greend1_proxy.h"
 
@@ -32,6 +33,8 @@ constexpr Microseconds question_timeout = std::chrono::seconds(10);
 constexpr Microseconds remote_timeout = std::chrono::seconds(60);
 /// Before it answers a change, the daemon may have a human asked for a password.
 constexpr Microseconds change_timeout = std::chrono::minutes(2);
+/// How long a greend that is replaced in place may be gone from the bus.
+constexpr Microseconds reexec_absence = std::chrono::seconds(20);
 
 class SiteProxy final
     : public sdbus::ProxyInterfaces<org::greend1::Site_proxy, sdbus::Properties_proxy,
@@ -140,23 +143,27 @@ struct Client::Bus {
   std::unique_ptr<sdbus::IConnection> connection;
   std::string name;  ///< as the operator gave it
   bool is_system = false;
+  bool is_remote = false;
 
-  /// The unit that a process belongs to; empty: none, or it can't be told.
+  /// The unit that a process belongs to; empty: none.
   std::string unit_of(std::uint32_t process) const {
+    sdbus::ObjectPath path;
     try {
-      sdbus::ObjectPath path;
       sdbus::createProxy(*connection, systemd_name, "/org/freedesktop/systemd1")
           ->callMethod("GetUnitByPID")
           .onInterface("org.freedesktop.systemd1.Manager")
           .withArguments(process)
           .storeResultsTo(path);
-      return sdbus::createProxy(*connection, systemd_name, path)
-          ->getProperty("Id")
-          .onInterface("org.freedesktop.systemd1.Unit")
-          .get<std::string>();
-    } catch (const sdbus::Error&) {
-      return {};  // as good as a wrong one
+    } catch (const sdbus::Error& error) {
+      if (is_one_of(error.getName(), {"org.freedesktop.systemd1.NoUnitForPID",
+                                      "org.freedesktop.DBus.Error.ServiceUnknown"}))
+        return {};  // the latter: no systemd here
+      throw;
     }
+    return sdbus::createProxy(*connection, systemd_name, path)
+        ->getProperty("Id")
+        .onInterface("org.freedesktop.systemd1.Unit")
+        .get<std::string>();
   }
 
   bool is_running(const std::string& site) const {
@@ -167,6 +174,21 @@ struct Client::Bus {
         .withArguments(bus_name_of_site(site))
         .storeResultsTo(has_owner);
     return has_owner;
+  }
+
+  /// The process that owns a site's name; nothing: nobody does, or it can't be told.
+  std::optional<std::uint32_t> owner_of(const std::string& site) const {
+    try {
+      std::uint32_t process = 0;
+      sdbus::createProxy(*connection, "org.freedesktop.DBus", "/org/freedesktop/DBus")
+          ->callMethod("GetConnectionUnixProcessID")
+          .onInterface("org.freedesktop.DBus")
+          .withArguments(bus_name_of_site(site))
+          .storeResultsTo(process);
+      return process;
+    } catch (const sdbus::Error&) {
+      return std::nullopt;
+    }
   }
 
   Failure explain(const sdbus::Error& error, const std::string& site,
@@ -246,16 +268,19 @@ struct Client::Bus {
       // missed.
       SiteProxy proxy(*connection, site);
       std::optional<Clock::time_point> gone_since;
+      bool is_back = false;
       const auto match = connection->addMatch(
           fmt::format(
               "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
               "member='NameOwnerChanged',arg0='{}'",
               bus_name_of_site(site)),
-          [&gone_since](sdbus::Message& change) {
+          [&gone_since, &is_back](sdbus::Message& change) {
             std::string changed, before, after;
             change >> changed >> before >> after;
+            is_back = !after.empty();
             gone_since = after.empty() ? std::optional(Clock::now()) : std::nullopt;
           });
+      const std::optional<std::uint32_t> owner = owner_of(site);
       const auto deadline = wait.timeout ? Clock::now() + *wait.timeout : Clock::time_point::max();
       const std::uint32_t job =
           start(proxy, std::min(wait.timeout.value_or(change_timeout), change_timeout));
@@ -266,6 +291,13 @@ struct Client::Bus {
         }
         for (const auto& [changed, phase] : std::exchange(proxy.phases, {}))
           if (changed == job && wait.on_phase) wait.on_phase(phase);
+        // A greend that replaced itself keeps its process and its jobs; another one counts anew.
+        if (std::exchange(is_back, false))
+          if (const auto now = owner_of(site); owner && now && *now != *owner)
+            return fail_with(exit_failure,
+                             fmt::format("{} was restarted during {}; see: journalctl -u "
+                                         "green@{}.service",
+                                         site, doing, site));
         if (const auto ended = proxy.ended.find(job); ended != proxy.ended.end())
           return ended->second;
         if (gone_since && Clock::now() >= *gone_since + absence)
@@ -308,7 +340,8 @@ Outcome<Client> Client::connect(std::string_view name, const std::string& host) 
   auto bus = std::make_unique<Bus>();
   bus->name = name;
   bus->is_system = name == "system";
-  if (!host.empty()) {
+  bus->is_remote = !host.empty();
+  if (bus->is_remote) {
     try {
       bus->connection = sdbus::createRemoteSystemBusConnection(host);
       bus->set_timeout(remote_timeout);
@@ -411,14 +444,17 @@ Outcome<JobOutcome> Client::reexec(const std::string& site, const JobWait& wait)
   return bus_->run_job(
       site, "reexec", wait,
       [](SiteProxy& proxy, Microseconds timeout) { return start_job(proxy, "Reexec", timeout); },
-      std::chrono::seconds(20));
+      reexec_absence);
 }
 
 Outcome<JobOutcome> Client::scale(const std::string& site, std::uint32_t workers,
                                   const JobWait& wait) {
-  return bus_->run_job(site, "scale", wait, [workers](SiteProxy& proxy, Microseconds timeout) {
-    return start_job(proxy, "Scale", timeout, workers);
-  });
+  return bus_->run_job(
+      site, "scale", wait,
+      [workers](SiteProxy& proxy, Microseconds timeout) {
+        return start_job(proxy, "Scale", timeout, workers);
+      },
+      reexec_absence);
 }
 
 Outcome<JobOutcome> Client::recycle(const std::string& site, std::uint32_t pid,
@@ -511,36 +547,50 @@ std::vector<UnitStatus> Client::units() {
   return found;
 }
 
-Outcome<> Client::verify_owner(const std::string& site) {
+Outcome<std::string> Client::find_squatter(const std::string& site) {
   if (!bus_->is_system) return {};
-  const std::string name = bus_name_of_site(site);
-  const std::string wanted = fmt::format("green@{}.service", site);
-  const auto found = bus_->guarded(site, "a look at who serves it", [&] {
+  return bus_->guarded(site, "a look at who serves it", [&]() -> std::string {
     Properties owner;
     sdbus::createProxy(*bus_->connection, "org.freedesktop.DBus", "/org/freedesktop/DBus")
         ->callMethod("GetConnectionCredentials")
         .onInterface("org.freedesktop.DBus")
-        .withArguments(name)
+        .withArguments(bus_name_of_site(site))
         .storeResultsTo(owner);
-    return owner;
+    const auto number = [&owner](const char* key) {
+      const auto entry = owner.find(key);
+      return entry == owner.end() ? ~0U : entry->second.get<std::uint32_t>();
+    };
+    const std::uint32_t user = number("UnixUserID");
+    const std::uint32_t process = number("ProcessID");
+    // Root can be whom it likes; and who runs greend by hand knows it.
+    if (user == 0 || (!bus_->is_remote && user == ::getuid())) return {};
+    const std::string unit = bus_->unit_of(process);
+    const std::string wanted = fmt::format("green@{}.service", site);
+    if (unit == wanted) return {};
+    return fmt::format(
+        "{}: its name on the bus is taken by process {} of uid {} in {}, which is not {}, "
+        "so nothing was asked of it; see: systemctl status {}",
+        site, process, user, unit.empty() ? "no unit" : printable(unit), wanted, process);
   });
-  if (!found) return std::unexpected(found.error());
-  const auto number = [&found](const char* key) {
-    const auto entry = found->find(key);
-    return entry == found->end() ? ~0U : entry->second.get<std::uint32_t>();
-  };
-  const std::uint32_t user = number("UnixUserID");
-  const std::uint32_t process = number("ProcessID");
-  // Root can be whom it likes; and who runs greend by hand knows it.
-  if (user == 0 || user == ::getuid()) return {};
-  const std::string unit = bus_->unit_of(process);
-  if (unit == wanted) return {};
-  return fail_with(
-      exit_failure,
-      fmt::format(
-          "{}: its name on the bus is taken by process {} of uid {} in {}, which is not {}, "
-          "so nothing was asked of it; see: systemctl status {}",
-          site, process, user, unit.empty() ? "no unit" : printable(unit), wanted, process));
+}
+
+Outcome<> Client::verify_owner(const std::string& site) {
+  const auto squatter = find_squatter(site);
+  if (!squatter) return std::unexpected(squatter.error());
+  if (!squatter->empty()) return fail_with(exit_failure, *squatter);
+  return {};
+}
+
+Outcome<std::uint64_t> Client::monotonic_usec(const std::string& site) {
+  if (!bus_->is_remote) return monotonic_now_usec();
+  return bus_->guarded(site, "its clock", [&]() -> std::uint64_t {
+    try {
+      return SiteProxy(*bus_->connection, site).MonotonicUSec();
+    } catch (const sdbus::Error& error) {
+      if (error.getName() != "org.freedesktop.DBus.Error.UnknownProperty") throw;
+      return 0;  // an older greend
+    }
+  });
 }
 
 }  // namespace green::ctl

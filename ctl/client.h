@@ -77,14 +77,19 @@ class Client {
   Outcome<std::vector<std::string>> running_sites();
   /// Units green@*.service and green@*.socket that systemd has loaded; none where it is not there.
   std::vector<UnitStatus> units();
-  /// Refuses a site whose name on the system bus belongs to somebody else than its unit.
+  /// Who has a site's name on the system bus and is not its unit, in words; empty: nobody.
+  Outcome<std::string> find_squatter(const std::string& site);
+  /// Refuses such a site.
   Outcome<> verify_owner(const std::string& site);
+  /// CLOCK_MONOTONIC of the machine that serves the site; 0: its greend does not tell.
+  Outcome<std::uint64_t> monotonic_usec(const std::string& site);
   Outcome<SiteStatus> status(const std::string& site);
   /// Sorted by slot.
   Outcome<std::vector<WorkerStatus>> workers(const std::string& site);
   Outcome<JobOutcome> reload(const std::string& site, const JobWait& wait);
   /// Goes on while the site's greend is replaced.
   Outcome<JobOutcome> reexec(const std::string& site, const JobWait& wait);
+  /// Goes on where the site's greend is replaced meanwhile.
   Outcome<JobOutcome> scale(const std::string& site, std::uint32_t workers, const JobWait& wait);
   /// `pid` 0: all workers.
   Outcome<JobOutcome> recycle(const std::string& site, std::uint32_t pid, const JobWait& wait);

@@ -1,7 +1,9 @@
 // greenctl config: a site's settings checked, shown with where each comes from, and what a reload
 // would change of those that run.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -35,6 +37,9 @@ Description parse(const std::string& text) {
 
 Outcome<std::string> from_file(const std::string& site) {
   const auto file = std::filesystem::path(config_directory) / (site + ".toml");
+  if (::access(file.c_str(), R_OK) != 0 && errno == EACCES)
+    return fail_with(exit_failure, fmt::format("{} may not be read by you; try it as root",
+                                               printable(file.string())));
   const auto loaded = load_settings({.file = file});
   if (!loaded)
     return fail_with(exit_config, fmt::format("{}; see: man green.toml", loaded.error().message()));

@@ -1,5 +1,6 @@
 // greenctl list: every site this host knows: running, or by its unit, or by its settings file.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <map>
@@ -112,13 +113,15 @@ class List final : public Verb {
     add_units(sites, **client);
     for (const std::string& name : *running) {
       KnownSite& site = sites[name];
-      if (const auto owner = (*client)->verify_owner(name); !owner) {
-        site.problem = owner.error().message;
+      const auto squatter = (*client)->find_squatter(name);
+      if (squatter && !squatter->empty()) {
+        site.problem = *squatter;
         site.state = "squatted";
         continue;
       }
-      auto status = (*client)->status(name);
+      auto status = squatter ? (*client)->status(name) : std::unexpected(squatter.error());
       if (!status) {
+        if (status.error().status == exit_not_running) continue;  // it stopped just now
         site.problem = status.error().message;
         site.state = "silent";
         continue;
@@ -128,9 +131,11 @@ class List final : public Verb {
     }
     *session.out << (session.json == JsonStyle::off ? to_table(sites, session)
                                                     : format_json(to_json(sites), session.json));
+    std::vector<std::string> problems;
     for (const auto& [name, site] : sites)
-      if (!site.problem.empty()) return fail_with(exit_failure, site.problem);
-    return {};
+      if (!site.problem.empty()) problems.push_back(site.problem);
+    if (problems.empty()) return {};
+    return fail_with(exit_failure, fmt::format("{}", fmt::join(problems, "\ngreenctl: ")));
   }
 };
 

@@ -108,6 +108,17 @@ Microseconds span_between(std::uint64_t then_usec, std::uint64_t now_usec) {
   return Microseconds(now_usec > then_usec ? static_cast<std::int64_t>(now_usec - then_usec) : 0);
 }
 
+std::string format_age(std::uint64_t then_usec, std::uint64_t now_usec) {
+  if (then_usec == 0 || now_usec == 0) return "-";
+  return format_span(span_between(then_usec, now_usec));
+}
+
+nlohmann::ordered_json json_age(std::uint64_t then_usec, std::uint64_t now_usec) {
+  if (then_usec == 0) return 0;
+  if (now_usec == 0) return nullptr;
+  return span_between(then_usec, now_usec).count();
+}
+
 std::uint64_t realtime_usec() { return clock_usec(CLOCK_REALTIME); }
 std::uint64_t monotonic_now_usec() { return clock_usec(CLOCK_MONOTONIC); }
 

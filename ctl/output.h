@@ -35,6 +35,10 @@ std::string format_timestamp(std::uint64_t realtime_usec);
 std::string format_span(Microseconds span);
 /// From then until now; a clock that was set back gives 0.
 Microseconds span_between(std::uint64_t then_usec, std::uint64_t now_usec);
+/// As format_span(span_between(…)); "-": one of the two is 0.
+std::string format_age(std::uint64_t then_usec, std::uint64_t now_usec);
+/// In µs; 0 where it is not at all, null where the time now is not known.
+nlohmann::ordered_json json_age(std::uint64_t then_usec, std::uint64_t now_usec);
 std::uint64_t realtime_usec();
 std::uint64_t monotonic_now_usec();
 

@@ -44,34 +44,31 @@ std::string notes(const std::vector<RequestStatus>& requests) {
   return text;
 }
 
-nlohmann::ordered_json to_json(const std::vector<RequestStatus>& requests) {
+nlohmann::ordered_json to_json(const std::vector<RequestStatus>& requests, std::uint64_t now) {
   auto list = nlohmann::ordered_json::array();
-  const std::uint64_t now = monotonic_now_usec();
   for (const RequestStatus& one : requests) {
     const auto [method, path] = method_and_path(one.request);
-    list.push_back(
-        {{"worker", one.slot},
-         {"pid", one.pid},
-         {"generation", one.generation},
-         {"age_usec", one.since_usec == 0 ? 0 : span_between(one.since_usec, now).count()},
-         {"requests", one.count},
-         {"method", method},
-         {"path", path},
-         {"client", one.client},
-         {"state", one.state}});
+    list.push_back({{"worker", one.slot},
+                    {"pid", one.pid},
+                    {"generation", one.generation},
+                    {"age_usec", json_age(one.since_usec, now)},
+                    {"requests", one.count},
+                    {"method", method},
+                    {"path", path},
+                    {"client", one.client},
+                    {"state", one.state}});
   }
   return list;
 }
 
-std::string to_table(const std::vector<RequestStatus>& requests, bool has_legend) {
-  const std::uint64_t now = monotonic_now_usec();
+std::string to_table(const std::vector<RequestStatus>& requests, std::uint64_t now,
+                     bool has_legend) {
   std::vector<std::vector<std::string>> rows;
   for (const RequestStatus& one : requests) {
     const auto [method, path] = method_and_path(one.request);
-    rows.push_back({one.since_usec == 0 ? "-" : format_span(span_between(one.since_usec, now)),
-                    std::to_string(one.slot), std::to_string(one.pid),
-                    method.empty() ? "-" : printable(method), path_of(one, path), client_of(one),
-                    printable(one.state)});
+    rows.push_back({format_age(one.since_usec, now), std::to_string(one.slot),
+                    std::to_string(one.pid), method.empty() ? "-" : printable(method),
+                    path_of(one, path), client_of(one), printable(one.state)});
   }
   return format_table({{"AGE", true},
                        {"WORKER", true},
@@ -98,9 +95,11 @@ class Requests final : public Verb {
     std::ranges::stable_sort(*requests, {}, [](const RequestStatus& one) {
       return one.since_usec == 0 ? UINT64_MAX : one.since_usec;
     });
+    const auto now = (*session.client())->monotonic_usec(*site);
+    if (!now) return std::unexpected(now.error());
     *session.out << (session.json == JsonStyle::off
-                         ? to_table(*requests, session.has_legend)
-                         : format_json(to_json(*requests), session.json));
+                         ? to_table(*requests, *now, session.has_legend)
+                         : format_json(to_json(*requests, *now), session.json));
     return {};
   }
 

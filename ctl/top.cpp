@@ -15,6 +15,13 @@
 namespace green::ctl {
 namespace {
 
+constexpr std::uint64_t shortest_window_usec = 900'000;
+
+struct Rates {
+  double cpu = 0;  ///< per cent of a core
+  double requests = 0;
+};
+
 enum class Order { cpu, memory, requests, busy };
 
 /// ncurses from its first screen to its last, also where a verb fails.
@@ -115,51 +122,32 @@ class Top final : public Verb {
     if (!workers) return std::unexpected(workers.error());
     // Whoever may not see requests sees the rest.
     const auto requests = client.requests(site);
-    const std::uint64_t now = monotonic_now_usec();
-    const double seconds = last_usec_ == 0 ? 0 : static_cast<double>(now - last_usec_) / 1'000'000;
-    const auto rate = [seconds](std::uint64_t amount, std::uint64_t before) {
-      return seconds == 0 || amount < before ? 0 : static_cast<double>(amount - before) / seconds;
-    };
+    const auto site_now = client.monotonic_usec(site);
+    if (!site_now) return std::unexpected(site_now.error());
+    measure(*status, *workers);
     std::string page = fmt::format(
         "{} {} - generation {}, {} of {} workers ready, {} busy, {} draining\n"
         "{:.0f} requests/s, {} in all; up {}\n"
         "keys: c CPU  m memory  r requests  b busy  q quit\n\n",
         site, printable(status->state), status->generation, status->ready_workers,
-        status->target_workers, status->busy_workers, status->draining_workers,
-        rate(status->requests, last_requests_), status->requests,
-        format_span(span_between(status->started_usec, realtime_usec())));
+        status->target_workers, status->busy_workers, status->draining_workers, request_rate_,
+        status->requests, format_span(span_between(status->started_usec, realtime_usec())));
     heading = 4;
-    std::map<std::uint32_t, WorkerStatus> seen;
-    std::map<std::uint32_t, double> cpu;
-    for (const WorkerStatus& worker : *workers) {
-      const auto before = last_.find(worker.pid);
-      cpu[worker.pid] =
-          before == last_.end() ? 0 : rate(worker.cpu_nsec, before->second.cpu_nsec) / 1e7;
-      seen[worker.pid] = worker;
-    }
-    sort(*workers, cpu);
+    sort(*workers);
     std::vector<std::vector<std::string>> rows;
     for (const WorkerStatus& worker : *workers) {
-      const auto before = last_.find(worker.pid);
       std::string what;
       if (requests)
         if (const auto request = std::ranges::find(*requests, worker.pid, &RequestStatus::pid);
             request != requests->end())
           what = printable(request->request, 200);
-      rows.push_back(
-          {std::to_string(worker.slot), std::to_string(worker.pid), printable(worker.state),
-           fmt::format("{:.1f}", cpu[worker.pid]), format_size(worker.rss_bytes),
-           format_size(worker.pss_bytes),
-           fmt::format("{:.0f}",
-                       before == last_.end() ? 0 : rate(worker.requests, before->second.requests)),
-           std::to_string(worker.requests), std::to_string(worker.connections),
-           worker.busy_since_usec == 0 ? "-"
-                                       : format_span(span_between(worker.busy_since_usec, now)),
-           what});
+      rows.push_back({std::to_string(worker.slot), std::to_string(worker.pid),
+                      printable(worker.state), fmt::format("{:.1f}", rates_[worker.pid].cpu),
+                      format_size(worker.rss_bytes), format_size(worker.pss_bytes),
+                      fmt::format("{:.0f}", rates_[worker.pid].requests),
+                      std::to_string(worker.requests), std::to_string(worker.connections),
+                      format_age(worker.busy_since_usec, *site_now), what});
     }
-    last_ = std::move(seen);
-    last_usec_ = now;
-    last_requests_ = status->requests;
     return page + format_table({{"WORKER", true},
                                 {"PID", true},
                                 {"STATE"},
@@ -174,11 +162,34 @@ class Top final : public Verb {
                                rows);
   }
 
-  void sort(std::vector<WorkerStatus>& workers, std::map<std::uint32_t, double>& cpu) const {
+  /// What happened a second. Over no less than about one: a shorter look would show little but the
+  /// grain of the clocks that CPU time is counted by.
+  void measure(const SiteStatus& status, const std::vector<WorkerStatus>& workers) {
+    const std::uint64_t now = monotonic_now_usec();
+    if (last_usec_ != 0 && now < last_usec_ + shortest_window_usec) return;
+    const auto rate = [seconds = static_cast<double>(now - last_usec_) / 1'000'000](
+                          std::uint64_t amount, std::uint64_t before) {
+      return amount < before ? 0 : static_cast<double>(amount - before) / seconds;
+    };
+    request_rate_ = last_usec_ == 0 ? 0 : rate(status.requests, last_requests_);
+    std::map<std::uint32_t, WorkerStatus> seen;
+    rates_.clear();
+    for (const WorkerStatus& worker : workers) {
+      if (const auto before = last_.find(worker.pid); before != last_.end())
+        rates_[worker.pid] = {.cpu = rate(worker.cpu_nsec, before->second.cpu_nsec) / 1e7,
+                              .requests = rate(worker.requests, before->second.requests)};
+      seen[worker.pid] = worker;
+    }
+    last_ = std::move(seen);
+    last_usec_ = now;
+    last_requests_ = status.requests;
+  }
+
+  void sort(std::vector<WorkerStatus>& workers) {
     std::ranges::stable_sort(workers, std::greater<>{}, [&](const WorkerStatus& worker) -> double {
       switch (order_) {
         case Order::cpu:
-          return cpu[worker.pid];
+          return rates_[worker.pid].cpu;
         case Order::memory:
           return static_cast<double>(worker.pss_bytes);
         case Order::requests:
@@ -196,6 +207,8 @@ class Top final : public Verb {
   Order order_ = Order::cpu;
   std::map<std::uint32_t, WorkerStatus> last_;
   std::uint64_t last_usec_ = 0;
+  std::map<std::uint32_t, Rates> rates_;  ///< by pid
+  double request_rate_ = 0;
   std::uint64_t last_requests_ = 0;
 };
 

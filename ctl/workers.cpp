@@ -9,36 +9,33 @@
 namespace green::ctl {
 namespace {
 
-nlohmann::ordered_json to_json(const std::vector<WorkerStatus>& workers) {
+nlohmann::ordered_json to_json(const std::vector<WorkerStatus>& workers, std::uint64_t now) {
   auto list = nlohmann::ordered_json::array();
-  const std::uint64_t now = monotonic_now_usec();
   for (const WorkerStatus& worker : workers)
-    list.push_back(
-        {{"worker", worker.slot},
-         {"pid", worker.pid},
-         {"generation", worker.generation},
-         {"state", worker.state},
-         {"activity", worker.activity},
-         {"busy_usec",
-          worker.busy_since_usec == 0 ? 0 : span_between(worker.busy_since_usec, now).count()},
-         {"requests", worker.requests},
-         {"connections", worker.connections},
-         {"in_flight", worker.in_flight},
-         {"rss_bytes", worker.rss_bytes},
-         {"pss_bytes", worker.pss_bytes},
-         {"cpu_usec", worker.cpu_nsec / 1000},
-         {"started_usec", worker.started_usec}});
+    list.push_back({{"worker", worker.slot},
+                    {"pid", worker.pid},
+                    {"generation", worker.generation},
+                    {"state", worker.state},
+                    {"activity", worker.activity},
+                    {"busy_usec", json_age(worker.busy_since_usec, now)},
+                    {"requests", worker.requests},
+                    {"connections", worker.connections},
+                    {"in_flight", worker.in_flight},
+                    {"rss_bytes", worker.rss_bytes},
+                    {"pss_bytes", worker.pss_bytes},
+                    {"cpu_usec", worker.cpu_nsec / 1000},
+                    {"started_usec", worker.started_usec}});
   return list;
 }
 
-std::string to_table(const std::vector<WorkerStatus>& workers, bool has_legend) {
+std::string to_table(const std::vector<WorkerStatus>& workers, std::uint64_t monotonic_now,
+                     bool has_legend) {
   const std::uint64_t now = realtime_usec();
-  const std::uint64_t monotonic_now = monotonic_now_usec();
   std::vector<std::vector<std::string>> rows;
   for (const WorkerStatus& worker : workers) {
     std::string activity = printable(worker.activity);
     if (worker.busy_since_usec != 0)
-      activity += " " + format_span(span_between(worker.busy_since_usec, monotonic_now));
+      activity += " " + format_age(worker.busy_since_usec, monotonic_now);
     rows.push_back({std::to_string(worker.slot), std::to_string(worker.pid),
                     std::to_string(worker.generation), printable(worker.state), activity,
                     std::to_string(worker.requests), std::to_string(worker.connections),
@@ -70,8 +67,11 @@ class Workers final : public Verb {
     if (!site) return std::unexpected(site.error());
     const auto workers = (*session.client())->workers(*site);
     if (!workers) return std::unexpected(workers.error());
-    *session.out << (session.json == JsonStyle::off ? to_table(*workers, session.has_legend)
-                                                    : format_json(to_json(*workers), session.json));
+    const auto now = (*session.client())->monotonic_usec(*site);
+    if (!now) return std::unexpected(now.error());
+    *session.out << (session.json == JsonStyle::off
+                         ? to_table(*workers, *now, session.has_legend)
+                         : format_json(to_json(*workers, *now), session.json));
     return {};
   }
 

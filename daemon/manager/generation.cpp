@@ -27,6 +27,10 @@ std::uint64_t as_usec(Microseconds duration) {
   return static_cast<std::uint64_t>(duration.count());
 }
 
+bool is_ready(const WorkerProcess& worker) {
+  return worker.state() == WorkerState::ready || worker.state() == WorkerState::serving;
+}
+
 }  // namespace
 
 Generation::Generation(GenerationContext context, std::uint64_t number, Settings settings)
@@ -122,10 +126,8 @@ std::uint32_t Generation::forking_workers() const {
 }
 
 std::uint32_t Generation::ready_workers() const {
-  return static_cast<std::uint32_t>(std::ranges::count_if(workers_, [](const auto& entry) {
-    return entry.second->state() == WorkerState::ready ||
-           entry.second->state() == WorkerState::serving;
-  }));
+  return static_cast<std::uint32_t>(
+      std::ranges::count_if(workers_, [](const auto& entry) { return is_ready(*entry.second); }));
 }
 
 bool Generation::settled() const {
@@ -196,20 +198,24 @@ std::string Generation::start_phase() const {
 }
 
 void Generation::drain_surplus(std::uint32_t surplus) {
-  // Highest numbers first, so that the numbers stay dense; those still being forked can't be told
-  // yet.
-  for (auto entry = workers_.rbegin(); entry != workers_.rend() && surplus > 0; ++entry) {
-    WorkerProcess& worker = *entry->second;
-    if (worker.expected_to_exit() || worker.state() == WorkerState::forking) continue;
-    drain_worker(worker);
-    --surplus;
+  // Those that do not serve yet go first: who is being forked when it is there, and it may never
+  // be ready. Then the highest numbers, so that the numbers stay dense.
+  surplus -= std::min(surplus, forking_workers());
+  for (const bool ready : {false, true}) {
+    for (auto entry = workers_.rbegin(); entry != workers_.rend() && surplus > 0; ++entry) {
+      WorkerProcess& worker = *entry->second;
+      if (worker.expected_to_exit() || worker.state() == WorkerState::forking) continue;
+      if (is_ready(worker) != ready) continue;
+      drain_worker(worker);
+      --surplus;
+    }
   }
 }
 
 void Generation::drain_worker(WorkerProcess& worker, DrainPace pace) {
   // One that is being forked: when it is known, or when the zygote ends.
   if (worker.expected_to_exit() || worker.state() == WorkerState::forking) return;
-  if (worker.state() != WorkerState::ready && worker.state() != WorkerState::serving) {
+  if (!is_ready(worker)) {
     worker.kill_now();  // it has nothing to finish
     return;
   }
@@ -288,42 +294,11 @@ void Generation::remove_worker(std::uint32_t slot) {
   if (found == workers_.end()) return;
   const bool was_there = found->second->state() != WorkerState::forking;
   if (!was_there) context_.children.release_unclaimed();
-  context_.survey.ended(found->second->pid());
   past_requests_ += context_.scoreboard.slot(slot).requests.load(std::memory_order_relaxed);
   context_.scoreboard.reset_slot(slot, 0);
   workers_.erase(found);
   context_.slots.release(slot);
   if (was_there) context_.observer.worker_removed(*this, slot);
-}
-
-void Generation::replace_after_death(const std::string& how) {
-  last_death_ = how;
-  const std::uint64_t now = monotonic_usec();
-  const std::uint64_t delay = backoff_.on_death(now, worker_count_);
-  if (delay == 0) {
-    fill();
-    return;
-  }
-  if (now >= next_fork_usec_)
-    log_event(message_id::restarts_held_back, LogLevel::warning,
-              "workers keep dying ({}): the next is started in {} s", how, delay / 1'000'000);
-  next_fork_usec_ = now + delay;
-  auto timer = context_.loop.add_timer(next_fork_usec_, [this] {
-    next_fork_usec_ = 0;
-    fill();
-    context_.observer.generation_changed(*this);
-  });
-  if (!timer) {
-    log_error("{}", timer.error().message());
-    return;  // check() fills
-  }
-  fork_timer_ = std::move(*timer);
-}
-
-std::string Generation::trouble(std::uint64_t now_usec) const {
-  if (now_usec >= next_fork_usec_) return {};
-  return fmt::format("workers keep dying ({}), next start in {} s", last_death_,
-                     (next_fork_usec_ - now_usec + 999'999) / 1'000'000);
 }
 
 void Generation::check(std::uint64_t now_usec, bool trust_heartbeats) {

@@ -27,6 +27,13 @@ std::string text_of(const ReceivedMessage& received) {
 /// Time for a process to write its Python stacks before it is killed.
 constexpr std::uint64_t stacks_usec = 200'000;
 
+/// One may have had bad luck.
+constexpr std::uint32_t hopeless_starts = 3;
+
+bool is_unready(WorkerState state) {
+  return state == WorkerState::forking || state == WorkerState::starting;
+}
+
 /// `expected`: "204", or a class such as "2xx".
 bool is_expected_status(const StringList& expected, int status) {
   const std::string text = std::to_string(status);
@@ -167,6 +174,7 @@ void Generation::on_ended_itself(WorkerProcess& worker) {
 
 void Generation::worker_became_ready(WorkerProcess& worker) {
   worker.set_state(WorkerState::ready);
+  ended_unready_ = 0;
   if (state_ == GenerationState::serving) {
     if (auto sent = worker.send(MessageType::serve); !sent) {
       worker.set_state(WorkerState::starting);  // it will not serve: its end follows
@@ -283,12 +291,14 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
     log_debug("worker {} (process {}) ended: {}", slot, child.pid, child.text());
   } else if (!start_failed_) {
     ++unexpected_deaths_;
+    if (is_unready(found->second->state())) ++ended_unready_;
     if (death_log_.admits(monotonic_usec()))
       log_event(message_id::worker_died, LogLevel::warning,
                 "worker {} (process {}) ended unexpectedly: {}{}{}", slot, child.pid, how,
                 what_it_served(*found->second), serving ? "; replacing it" : "");
   }
   remove_worker(slot);
+  context_.survey.ended(child.pid);
   if (state_ == GenerationState::starting && !expected) {
     fail_start(StartFailure::application, fmt::format("a worker ended while it started: {}", how));
   } else if (serving && !expected) {
@@ -298,6 +308,42 @@ void Generation::on_worker_exited(std::uint32_t slot, const ChildExit& child) {
   }
   context_.observer.generation_changed(*this);
   maybe_gone();
+}
+
+void Generation::replace_after_death(const std::string& how) {
+  last_death_ = how;
+  const std::uint64_t now = monotonic_usec();
+  const std::uint64_t delay = backoff_.on_death(now, worker_count_);
+  if (delay == 0) {
+    fill();
+    return;
+  }
+  if (now >= next_fork_usec_)
+    log_event(message_id::restarts_held_back, LogLevel::warning,
+              "workers keep dying ({}): the next is started in {} s", how, delay / 1'000'000);
+  next_fork_usec_ = now + delay;
+  auto timer = context_.loop.add_timer(next_fork_usec_, [this] {
+    next_fork_usec_ = 0;
+    fill();
+    context_.observer.generation_changed(*this);
+  });
+  if (!timer) {
+    log_error("{}", timer.error().message());
+    return;  // check() fills
+  }
+  fork_timer_ = std::move(*timer);
+}
+
+std::string Generation::trouble(std::uint64_t now_usec) const {
+  if (now_usec >= next_fork_usec_) return {};
+  return fmt::format("workers keep dying ({}), next start in {} s", last_death_,
+                     (next_fork_usec_ - now_usec + 999'999) / 1'000'000);
+}
+
+std::string Generation::start_trouble() const {
+  if (ended_unready_ < hopeless_starts) return {};
+  return fmt::format("{} workers in a row ended before they were ready, the last with {}",
+                     ended_unready_, last_death_);
 }
 
 void Generation::report_deaths_held_back(std::uint64_t count) {

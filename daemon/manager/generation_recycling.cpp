@@ -79,6 +79,15 @@ void Generation::drain_replaced() {
   }
 }
 
+void Generation::forget_asked_recycling() {
+  for (const auto& [slot, worker] : workers_) {
+    if (!worker->recycling_is_asked() || worker->expected_to_exit()) continue;
+    worker->forget_recycling();
+    worker->set_recycled(false);
+  }
+  fill();
+}
+
 void Generation::cancel_recycling() {
   for (const auto& [slot, worker] : workers_)
     if (!worker->expected_to_exit()) worker->set_recycled(false);

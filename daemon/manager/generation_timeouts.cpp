@@ -33,8 +33,13 @@ std::string Generation::what_it_served(const WorkerProcess& worker) const {
 }
 
 void Generation::forgive(std::uint64_t usec) {
-  if (start_deadline_usec_ != 0) start_deadline_usec_ += usec;
-  for (const auto& [slot, worker] : workers_) worker->forgive(usec);
+  // What began since has lost nothing, and gets no more than its limit.
+  const std::uint64_t now = monotonic_usec();
+  const auto start_limit = static_cast<std::uint64_t>(settings_.start_timeout.count());
+  const auto drain_limit = static_cast<std::uint64_t>(settings_.graceful_timeout.count());
+  if (start_deadline_usec_ != 0)
+    start_deadline_usec_ = std::min(start_deadline_usec_ + usec, now + start_limit);
+  for (const auto& [slot, worker] : workers_) worker->forgive(usec, now + drain_limit);
 }
 
 void Generation::give_up_on(WorkerProcess& worker, std::uint64_t now_usec,

@@ -46,7 +46,8 @@ Manager::Manager(EventLoop& loop, Children& children, ServiceNotify& notify,
       slots_(scoreboard_.slot_count()),
       survey_(loop),
       current_(options_.initial),
-      started_realtime_usec_(realtime_usec()) {
+      started_realtime_usec_(realtime_usec()),
+      started_monotonic_usec_(monotonic_usec()) {
   for (const Listener& listener : listeners_) {
     listener_fds_.push_back(listener.fd.get());
     listener_addresses_.push_back(listener.address);
@@ -196,6 +197,7 @@ void Manager::generation_changed(Generation&) {
   update_status();
   finish_scale_if_settled();
   finish_traffic_jobs();
+  fail_hopeless_jobs();
 }
 
 void Manager::stop_gracefully() {

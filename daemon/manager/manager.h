@@ -85,6 +85,7 @@ struct SiteStatus {
   std::uint64_t requests_total = 0;
   std::uint64_t worker_deaths_total = 0;
   std::uint64_t started_realtime_usec = 0;
+  std::uint64_t started_monotonic_usec = 0;
   std::uint64_t last_reload_realtime_usec = 0;
   std::string last_reload_result;  ///< "", "done", "failed"
 };
@@ -200,6 +201,8 @@ class Manager final : private GenerationObserver {
   /// Nor is one being started.
   Result<void> refuse_without_zygote() const;
   void fail_jobs_without_zygote(const std::string& why);
+  /// Those that wait for workers of a serving generation whose workers do not get ready.
+  void fail_hopeless_jobs();
 
   // manager_rolling.cpp
   void begin_roll();
@@ -288,6 +291,7 @@ class Manager final : private GenerationObserver {
   std::uint64_t heartbeats_trusted_from_usec_ = 0;
   std::uint64_t last_watchdog_usec_ = 0;
   std::uint64_t started_realtime_usec_ = 0;
+  std::uint64_t started_monotonic_usec_ = 0;
   std::uint64_t last_reload_realtime_usec_ = 0;
   std::string last_reload_result_;
   std::uint64_t past_requests_ = 0;

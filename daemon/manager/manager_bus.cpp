@@ -236,10 +236,9 @@ class SiteObject final : public SiteInterfaces {
   std::uint32_t BusyWorkers() override { return manager_.status().busy_workers; }
   std::uint32_t DrainingWorkers() override { return manager_.status().draining_workers; }
   std::uint64_t UptimeUSec() override {
-    const std::uint64_t started = manager_.status().started_realtime_usec;
-    const std::uint64_t now = realtime_usec();
-    return now > started ? now - started : 0;
+    return monotonic_usec() - manager_.status().started_monotonic_usec;
   }
+  std::uint64_t MonotonicUSec() override { return monotonic_usec(); }
   std::uint64_t RequestsTotal() override { return manager_.status().requests_total; }
   std::uint64_t WorkerDeathsTotal() override { return manager_.status().worker_deaths_total; }
 

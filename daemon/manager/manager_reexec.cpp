@@ -79,10 +79,12 @@ SavedState Manager::save() const {
                    .reexec_job = reexec_job_.value_or(0),
                    .scale_job = std::nullopt,
                    .started_realtime_usec = started_realtime_usec_,
+                   .started_monotonic_usec = started_monotonic_usec_,
                    .last_reload_realtime_usec = last_reload_realtime_usec_,
                    .last_reload_result = last_reload_result_,
                    .past_requests = past_requests_,
                    .past_deaths = past_deaths_,
+                   .origins = {current_.origins.begin(), current_.origins.end()},
                    .generations = {}};
   if (scale_job_) saved.scale_job = SavedJob{.id = scale_job_->id, .workers = scale_job_->workers};
   for (const Listener& listener : listeners_)
@@ -113,6 +115,14 @@ Result<void> Manager::take_over(const SavedState& saved) {
   last_number_ = saved.last_generation;
   last_job_ = saved.last_job;
   started_realtime_usec_ = saved.started_realtime_usec;
+  if (saved.started_monotonic_usec != 0) {
+    started_monotonic_usec_ = saved.started_monotonic_usec;
+  } else {
+    // The clock may have been set since: the best there is.
+    const std::uint64_t now = realtime_usec();
+    started_monotonic_usec_ -=
+        std::min(started_monotonic_usec_, now - std::min(now, started_realtime_usec_));
+  }
   last_reload_realtime_usec_ = saved.last_reload_realtime_usec;
   last_reload_result_ = saved.last_reload_result;
   past_requests_ = saved.past_requests;
@@ -125,6 +135,7 @@ Result<void> Manager::take_over(const SavedState& saved) {
     if (one.serves) {
       serving_ = std::move(*generation);
       current_.values = serving_->settings();
+      for (const auto& [name, origin] : saved.origins) current_.origins[name] = origin;
     } else {
       retired_.push_back(std::move(*generation));
     }

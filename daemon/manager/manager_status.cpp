@@ -118,6 +118,7 @@ SiteStatus Manager::status() const {
       .requests_total = past_requests_,
       .worker_deaths_total = past_deaths_,
       .started_realtime_usec = started_realtime_usec_,
+      .started_monotonic_usec = started_monotonic_usec_,
       .last_reload_realtime_usec = last_reload_realtime_usec_,
       .last_reload_result = last_reload_result_,
   };

@@ -30,6 +30,20 @@ void Manager::fail_jobs_without_zygote(const std::string& why) {
   if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::failed, why);
 }
 
+void Manager::fail_hopeless_jobs() {
+  // A reload under way may mend it.
+  if (serving_ == nullptr || candidate_ != nullptr || drained_) return;
+  const std::string trouble = serving_->start_trouble();
+  if (trouble.empty()) return;
+  const std::string goes_on = trouble + "; greend goes on trying; the log says why";
+  if (drain_job_) end_job(*std::exchange(drain_job_, {}), JobResult::failed, goes_on);
+  if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::failed, goes_on);
+  if (recycle_jobs_.empty()) return;
+  for (const RecycleJob& job : std::exchange(recycle_jobs_, {}))
+    end_job(job.id, JobResult::failed, trouble + "; the old ones serve on; the log says why");
+  serving_->forget_asked_recycling();
+}
+
 Result<JobId> Manager::recycle(pid_t pid, std::string_view asked_by) {
   if (stopping_) return fail(ErrorCode::busy, "the site is stopping");
   if (serving_ == nullptr) return fail(ErrorCode::busy, "the site is starting");

@@ -11,7 +11,7 @@
 namespace green::manager {
 namespace {
 
-constexpr std::uint64_t read_interval_usec = 1'000'000;
+constexpr std::uint64_t read_interval_usec = 100'000;
 constexpr std::uint64_t walk_interval_usec = 10'000'000;
 
 std::string text_of(pid_t pid, const char* name) {

@@ -17,7 +17,7 @@ struct Usage {
 
 class ProcessUsage {
  public:
-  /// RSS and CPU time are a second old at most, PSS ten: the kernel walks all mappings for it.
+  /// RSS and CPU time are 0.1 s old at most, PSS 10 s: the kernel walks all mappings for it.
   Usage of(pid_t pid, std::uint64_t now_usec);
   template <typename Predicate>
   void keep_only(Predicate is_wanted) {

@@ -82,10 +82,12 @@ SavedState state_from(const json& from) {
                    .reexec_job = from.at("reexec_job"),
                    .scale_job = std::nullopt,
                    .started_realtime_usec = from.at("started_realtime_usec"),
+                   .started_monotonic_usec = from.value("started_monotonic_usec", std::uint64_t{0}),
                    .last_reload_realtime_usec = from.at("last_reload_realtime_usec"),
                    .last_reload_result = from.at("last_reload_result"),
                    .past_requests = from.at("past_requests"),
                    .past_deaths = from.at("past_deaths"),
+                   .origins = from.value("origins", std::map<std::string, std::string>()),
                    .generations = {}};
   for (const json& listener : from.at("listeners"))
     state.listeners.push_back({.fd = listener.at("fd"),
@@ -144,10 +146,12 @@ std::string write_saved_state(const SavedState& state) {
                         ? json{{"id", state.scale_job->id}, {"workers", state.scale_job->workers}}
                         : json()},
       {"started_realtime_usec", state.started_realtime_usec},
+      {"started_monotonic_usec", state.started_monotonic_usec},
       {"last_reload_realtime_usec", state.last_reload_realtime_usec},
       {"last_reload_result", state.last_reload_result},
       {"past_requests", state.past_requests},
       {"past_deaths", state.past_deaths},
+      {"origins", state.origins},
       {"generations", std::move(generations)},
   };
   // A path need not be UTF-8; one that is not is only shown.

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -71,11 +72,13 @@ struct SavedState {
   std::uint32_t reexec_job = 0;
   std::optional<SavedJob> scale_job;
   std::uint64_t started_realtime_usec = 0;
+  std::uint64_t started_monotonic_usec = 0;  ///< 0: by a greend that did not tell
   std::uint64_t last_reload_realtime_usec = 0;
   std::string last_reload_result;
   std::uint64_t past_requests = 0;
   std::uint64_t past_deaths = 0;
-  std::vector<SavedGeneration> generations;  ///< one of them serves
+  std::map<std::string, std::string> origins;  ///< of the settings that serve; empty: not told
+  std::vector<SavedGeneration> generations;    ///< one of them serves
   bool operator==(const SavedState&) const = default;
 
   /// Every descriptor named above.

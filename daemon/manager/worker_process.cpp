@@ -262,9 +262,10 @@ void WorkerProcess::kill_now() {
   signal(SIGKILL);
 }
 
-void WorkerProcess::forgive(std::uint64_t usec) {
+void WorkerProcess::forgive(std::uint64_t usec, std::uint64_t latest_drain_usec) {
   forgiven_usec_ += usec;
-  if (drain_deadline_usec_ != 0) drain_deadline_usec_ += usec;
+  if (drain_deadline_usec_ != 0)
+    drain_deadline_usec_ = std::min(drain_deadline_usec_ + usec, latest_drain_usec);
 }
 
 }  // namespace green::manager

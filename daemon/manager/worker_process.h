@@ -66,8 +66,9 @@ class WorkerProcess {
   void kill_now();
   /// Whether it was sent SIGKILL here.
   bool was_killed() const { return was_killed_; }
-  /// All were held up for so long, this process as well: its deadlines move.
-  void forgive(std::uint64_t usec);
+  /// All were held up for so long, this process as well: its deadlines move, that of draining no
+  /// further than to `latest_drain_usec`.
+  void forgive(std::uint64_t usec, std::uint64_t latest_drain_usec);
   /// By how much in all.
   std::uint64_t forgiven_usec() const { return forgiven_usec_; }
   /// SIGKILL after `grace_usec`, unless `has_recovered` by then.
@@ -108,6 +109,7 @@ class WorkerProcess {
   /// Somebody asked for that, whatever its limits say.
   bool recycling_is_asked() const { return recycling_is_asked_; }
   void ask_recycling() { recycling_is_asked_ = true; }
+  void forget_recycling() { recycling_is_asked_ = false; }
   void set_recycled(bool recycled) { is_recycled_ = recycled; }
   /// True when greend itself decided that this process ends.
   bool expected_to_exit() const {

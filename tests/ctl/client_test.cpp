@@ -187,6 +187,11 @@ TEST_F(Greenctl, NoticesThatTheDaemonGoesAwayWhileItWaits) {
   EXPECT_EQ(err, "greenctl: site stopped during reload; see: journalctl -u green@site.service\n");
 }
 
+TEST_F(Greenctl, SaysAtOnceThatStacksDoNotComeByHost) {
+  EXPECT_EQ(run({"--host=away", "backtrace", "site"}), exit_usage);
+  EXPECT_THAT(err, HasSubstr("ssh away greenctl backtrace"));
+}
+
 TEST_F(Greenctl, NoticesThatTheBusGoesAwayWhileItWaits) {
   std::promise<void> started;
   const auto site =

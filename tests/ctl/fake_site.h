@@ -228,6 +228,7 @@ class FakeSite final
   std::uint32_t BusyWorkers() override { return 1; }
   std::uint32_t DrainingWorkers() override { return 0; }
   std::uint64_t UptimeUSec() override { return 1; }
+  std::uint64_t MonotonicUSec() override { return 1; }
   std::string ConfigHash() override { return "0123456789abcdef"; }
   std::uint64_t RequestsTotal() override { return 1234; }
   std::uint64_t WorkerDeathsTotal() override { return 0; }

@@ -130,6 +130,38 @@ def test_a_greend_that_can_not_take_over_leaves_the_old_one_running(site, bus, p
     assert load.failures == {}, load.samples
 
 
+def test_a_reexec_whose_greend_ends_and_is_started_anew_has_failed(site, bus, programs):
+    site.answering("one")
+    greend = site.start(bus=bus.address, programs=programs)
+    shutil.copy2(BIN / "greend", programs / "greend.good")
+    install(programs, "greend", b"#!/bin/sh\ncase \"$*\" in *--check-*) exec $0.good \"$@\";; esac\nexit 3\n")
+    reexec = subprocess.Popen(
+        [BIN / "greenctl", f"--bus={bus.address}", "reexec", site.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert greend.process.wait(30) == 3
+    install(programs, "greend")
+    other = site.start(bus=bus.address, programs=programs)  # as the service manager does
+    out, err = reexec.communicate(timeout=30)
+    assert (reexec.returncode, out) == (1, "")
+    assert err == f"greenctl: {site.name} was restarted during reexec; see: journalctl -u green@{site.name}.service\n"
+    assert other.get("/").text == "one"
+
+
+def test_a_scale_that_is_waited_for_outlives_a_reexec(site, bus, programs):
+    site.answering("one")
+    greend = site.start("--preload=off", bus=bus.address, programs=programs)
+    loading, gate = site.folder / "loading", site.folder / "gate"
+    os.mkfifo(gate)
+    site.code(f"open({str(loading)!r}, 'w').close()\nopen({str(gate)!r}).close()\n")
+    scale = subprocess.Popen([BIN / "greenctl", f"--bus={bus.address}", "scale", site.name, "3"], stdout=subprocess.PIPE, text=True)
+    wait_for(loading.exists, "the third worker to load the application")
+    site.answering("two")
+    reexec = greenctl("reexec", site.name, bus=bus)
+    assert reexec.returncode == 0 and reexec.stdout.endswith("generation 2 serves with 3 workers\n"), reexec.stderr
+    assert scale.communicate(timeout=30)[0] == "3 workers serve\n"
+    assert greend.get("/").text == "two"
+
+
 def test_a_drain_during_a_reexec_is_refused_as_it_would_be_undone(site, bus, programs):
     site.answering("one")
     greend = site.start(bus=bus.address, programs=programs)
@@ -151,12 +183,15 @@ def test_broken_code_at_a_reexec_leaves_the_old_workers_to_the_new_greend(site, 
     site.answering("one")
     greend = site.start(bus=bus.address, programs=programs)
     old = processes(bus, site)
+    shown = greenctl("config", "show", site.name, bus=bus).stdout
+    assert "command line" in shown
     site.code("raise RuntimeError('half an edit')\n")
     done = greenctl("reexec", site.name, bus=bus)
     assert done.returncode == 1
     assert "took over" in done.stderr and "half an edit" in done.stderr
     assert processes(bus, site) == old
     assert greend.get("/").text == "one"
+    assert greenctl("config", "show", site.name, bus=bus).stdout == shown
     site.answering("two")
     assert greenctl("reload", site.name, bus=bus).returncode == 0
     assert greend.get("/").text == "two"

@@ -5,6 +5,7 @@
 //   broken:app         import_failed, application, a traceback of two lines
 //   exits:app          ends with status 3 in the middle of its import
 //   fails:app          every worker could not load the application
+//   wanes:app          every worker but the first two could not load the application
 //   aloof:app          every worker closes its channel before it is ready, and stays
 //   slow:app           forks a worker in 0.8 s
 //   leaves:app         every worker has ended by the time that it is said to be forked and ready
@@ -37,6 +38,7 @@ struct Site {
   std::string behaviour;
   Scoreboard scoreboard;
   std::uint64_t generation;
+  unsigned forked = 0;  ///< workers so far
 };
 
 void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t code = 0,
@@ -60,7 +62,7 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
   mine.requests = 5;
   if (site.behaviour == "fat") mine.memory_bytes = 1 << 30;
   ::alarm(60);  // a test that forgets us does not leave us behind
-  if (site.behaviour == "fails") {
+  if (site.behaviour == "fails" || (site.behaviour == "wanes" && site.forked > 2)) {
     say(channel, MessageType::start_failed, slot,
         static_cast<std::int32_t>(StartFailure::application), 0, "OSError: no");
     ::_exit(1);
@@ -141,9 +143,9 @@ int main() {
   auto scoreboard =
       Scoreboard::map(std::move(descriptors[spec_scoreboard]), (*spec)->message.spec.slot_count);
   if (!settings || !scoreboard) return 95;
-  const Site site{.behaviour = settings->app.substr(0, settings->app.find(':')),
-                  .scoreboard = std::move(*scoreboard),
-                  .generation = (*spec)->message.spec.generation};
+  Site site{.behaviour = settings->app.substr(0, settings->app.find(':')),
+            .scoreboard = std::move(*scoreboard),
+            .generation = (*spec)->message.spec.generation};
   if (site.behaviour == "exits") return 3;
   if (site.behaviour == "missing" || site.behaviour == "broken") {
     const auto kind =
@@ -157,6 +159,7 @@ int main() {
   while (true) {
     auto received = receive_message(worker_channel_fd);
     if (!received || !*received) return 0;
+    ++site.forked;
     fork_worker(site, (*received)->message.slot, std::move((*received)->descriptors.at(0)));
   }
 }

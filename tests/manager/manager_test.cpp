@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "tests/manager/notify_receiver.h"
 
@@ -18,6 +19,7 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 struct Removed {
   JobId job;
@@ -495,6 +497,70 @@ TEST_F(ManagerTest, ScalesUpAndDownToAnAbsoluteNumber) {
   EXPECT_EQ(manager_->workers().size(), 1U);
   EXPECT_FALSE(manager_->scale(0, "a test"));
   EXPECT_FALSE(manager_->scale(100'000, "a test"));
+}
+
+TEST_F(ManagerTest, AJobWhoseWorkersNeverGetReadyFailsAndTheOldOnesServeOn) {
+  start("wanes");
+  ASSERT_TRUE(serves(2));
+  const std::vector<pid_t> old{manager_->workers()[0].pid, manager_->workers()[1].pid};
+  const auto both_serve = [&] {
+    const auto workers = manager_->workers();
+    return std::ranges::all_of(old, [&](pid_t pid) {
+      const auto found = std::ranges::find(workers, pid, &WorkerStatus::pid);
+      return found != workers.end() && found->state == "serving";
+    });
+  };
+  ASSERT_TRUE(manager_->recycle(0, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 1; }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[0].message,
+              StartsWith("3 workers in a row ended before they were ready, the last with exit "
+                         "status 1; the old ones serve on"));
+  EXPECT_TRUE(both_serve());
+  // It is not tried on: nobody has asked for more than the two.
+  ASSERT_TRUE(serves(2));
+  EXPECT_TRUE(both_serve());
+
+  ASSERT_TRUE(manager_->scale(3, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
+  EXPECT_EQ(observer_.jobs[1].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[1].message, HasSubstr("goes on trying"));
+  ASSERT_TRUE(manager_->scale(2, "a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 3; }));
+  EXPECT_EQ(observer_.jobs[2].result, JobResult::done);
+  EXPECT_TRUE(both_serve());
+
+  ASSERT_TRUE(manager_->drain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 4; }));
+  ASSERT_TRUE(manager_->undrain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 5; }));
+  EXPECT_EQ(observer_.jobs[4].result, JobResult::failed);
+}
+
+TEST_F(ManagerTest, AWorkerThatEndsWhileItIsAskedForItsRequestsIsNotWaitedFor) {
+  start("ok");  // these know no such question, and end
+  std::uint64_t took = UINT64_MAX;
+  for (int attempt = 0; attempt < 5 && took >= 400'000; ++attempt) {
+    ASSERT_TRUE(serves(2));
+    bool is_answered = false;
+    const std::uint64_t begun = monotonic_usec();
+    manager_->ask_requests([&](const std::vector<RequestStatus>&) { is_answered = true; });
+    ASSERT_TRUE(run_until([&] { return is_answered; }));
+    took = monotonic_usec() - begun;
+  }
+  EXPECT_LT(took, 400'000U) << "that is the time for one that is silent";
+}
+
+TEST_F(ManagerTest, ADrainThatBeginsAfterAPauseIsNoLonger) {
+  start("deaf");
+  ASSERT_TRUE(serves(2));
+  std::this_thread::sleep_for(std::chrono::seconds(6));  // greend itself is held up
+  const std::uint64_t begun = monotonic_usec();
+  ASSERT_TRUE(manager_->drain("a test"));
+  ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 1; }));
+  EXPECT_EQ(observer_.jobs[0].result, JobResult::done);
+  // graceful_timeout is 1 s, and there is one for stacks.
+  EXPECT_LT(monotonic_usec() - begun, 6'000'000U);
 }
 
 TEST_F(ManagerTest, KeepsAScaledNumberAcrossAReload) {

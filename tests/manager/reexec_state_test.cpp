@@ -35,10 +35,12 @@ SavedState full_state() {
           .reexec_job = 6,
           .scale_job = SavedJob{.id = 5, .workers = 4},
           .started_realtime_usec = 1,
+          .started_monotonic_usec = 4,
           .last_reload_realtime_usec = 2,
           .last_reload_result = "done",
           .past_requests = 1ULL << 60,
           .past_deaths = 3,
+          .origins = {{"app", "/etc/green/shop.toml:1"}},
           .generations = {{.number = 9,
                            .serves = true,
                            .settings = "app = \"a:b\"\n",
@@ -64,6 +66,17 @@ TEST(ReexecState, ComesBackAsItWas) {
   const auto back = read_saved_state(write_saved_state(full_state()));
   ASSERT_TRUE(back) << back.error().message();
   EXPECT_EQ(*back, full_state());
+}
+
+TEST(ReexecState, OfAnOlderGreendLacksWhatThatDidNotTell) {
+  SavedState older = full_state();
+  older.started_monotonic_usec = 0;
+  older.origins.clear();
+  std::string text = with(write_saved_state(full_state()), R"("started_monotonic_usec":4,)", "");
+  text = with(text, R"("origins":{"app":"/etc/green/shop.toml:1"},)", "");
+  const auto back = read_saved_state(text);
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(*back, older);
 }
 
 TEST(ReexecState, ComesBackThroughAMemfd) {

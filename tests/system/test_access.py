@@ -247,6 +247,17 @@ def test_a_squatted_name_is_refused_by_greenctl_and_noticed_by_greend(site, host
     wait_for(lambda: host.run("greenctl", "status", site.name, check=False).returncode == 0, "the name is the site's", 30)
 
 
+def test_settings_that_the_caller_may_not_read_are_not_called_wrong(host, deploy):
+    host.path("/etc/green/unread.toml").write_text("nonsense\n")
+    host.path("/etc/green/unread.toml").chmod(0o600)
+    try:
+        refused = host.run(*deploy, "greenctl", "config", "check", "unread", check=False)
+        assert refused.returncode == 1 and "may not be read by you; try it as root" in refused.stderr, refused.stderr
+        assert host.run("greenctl", "config", "check", "unread", check=False).returncode == 78
+    finally:
+        host.path("/etc/green/unread.toml").unlink()
+
+
 def test_systemctl_sets_the_log_level(site, host):
     site.start()
     assert site.systemctl("service-log-level", site.service).stdout.strip() == "info"
