@@ -123,8 +123,10 @@ class Generation {
   /// Requests answered by workers that are gone.
   std::uint64_t past_requests() const { return past_requests_; }
   std::uint64_t unexpected_deaths() const { return unexpected_deaths_; }
-  /// Why no worker can be expected to get ready: several in a row ended before they were. Or empty.
+  /// Why no worker can be expected to get ready: several in a row ended before they were, since
+  /// the last count_starts(). Or empty.
   std::string start_trouble() const;
+  void count_starts() { ended_unready_ = 0; }
   /// Workers that recycle_worker() was asked for, and that serve still, go on.
   void forget_asked_recycling();
   /// "workers keep dying (signal 11 (SEGV)), next start in 8 s", or empty.
@@ -193,7 +195,7 @@ class Generation {
   std::uint64_t past_requests_ = 0;
   std::uint64_t unexpected_deaths_ = 0;
   std::string last_death_;
-  std::uint32_t ended_unready_ = 0;  ///< workers in a row, since one was ready
+  std::uint32_t ended_unready_ = 0;  ///< workers in a row
   LogLimit death_log_;
   RestartBackoff backoff_;
   std::mt19937_64 random_{std::random_device{}()};

@@ -144,7 +144,10 @@ Result<JobId> Manager::scale(std::uint32_t workers, std::string_view asked_by) {
     // One that will replace its workers one by one starts with one, and grows as it does.
     const bool will_roll = serving_ && candidate_settings_.values.reload == "rolling";
     if (candidate_ && !will_roll) candidate_->set_worker_count(workers);
-    if (serving_) serving_->set_worker_count(workers);
+    if (serving_) {
+      serving_->count_starts();
+      serving_->set_worker_count(workers);
+    }
   }
   finish_scale_if_settled();
   update_status();

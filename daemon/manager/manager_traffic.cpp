@@ -36,8 +36,10 @@ void Manager::fail_hopeless_jobs() {
   const std::string trouble = serving_->start_trouble();
   if (trouble.empty()) return;
   const std::string goes_on = trouble + "; greend goes on trying; the log says why";
-  if (drain_job_) end_job(*std::exchange(drain_job_, {}), JobResult::failed, goes_on);
-  if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::failed, goes_on);
+  if (serving_->ready_workers() < serving_->worker_count()) {
+    if (drain_job_) end_job(*std::exchange(drain_job_, {}), JobResult::failed, goes_on);
+    if (scale_job_) end_job(std::exchange(scale_job_, {})->id, JobResult::failed, goes_on);
+  }
   if (recycle_jobs_.empty()) return;
   for (const RecycleJob& job : std::exchange(recycle_jobs_, {}))
     end_job(job.id, JobResult::failed, trouble + "; the old ones serve on; the log says why");
@@ -65,6 +67,7 @@ Result<JobId> Manager::recycle(pid_t pid, std::string_view asked_by) {
              pid == 0 ? std::string("all workers") : fmt::format("process {}", pid), asked_by);
   job.id = ++last_job_;
   const JobId id = job.id;
+  serving_->count_starts();
   const std::vector<pid_t> pids = job.pids;
   recycle_jobs_.push_back(std::move(job));
   for (const pid_t one : pids) serving_->recycle_worker(one);
@@ -97,7 +100,10 @@ Result<JobId> Manager::undrain(std::string_view asked_by) {
   drained_ = false;
   const JobId job = ++last_job_;
   drain_job_ = job;
-  if (serving_) serving_->set_worker_count(target_workers_);
+  if (serving_) {
+    serving_->count_starts();
+    serving_->set_worker_count(target_workers_);
+  }
   if (serving_ && !serving_->has_zygote() && candidate_ == nullptr) begin_reload();
   update_status();
   finish_traffic_jobs();

@@ -16,6 +16,7 @@
 namespace green::manager {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
@@ -524,7 +525,8 @@ TEST_F(ManagerTest, AJobWhoseWorkersNeverGetReadyFailsAndTheOldOnesServeOn) {
   ASSERT_TRUE(manager_->scale(3, "a test"));
   ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 2; }));
   EXPECT_EQ(observer_.jobs[1].result, JobResult::failed);
-  EXPECT_THAT(observer_.jobs[1].message, HasSubstr("goes on trying"));
+  EXPECT_THAT(observer_.jobs[1].message,
+              AllOf(StartsWith("3 workers"), HasSubstr("goes on trying")));
   ASSERT_TRUE(manager_->scale(2, "a test"));
   ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 3; }));
   EXPECT_EQ(observer_.jobs[2].result, JobResult::done);
@@ -535,6 +537,7 @@ TEST_F(ManagerTest, AJobWhoseWorkersNeverGetReadyFailsAndTheOldOnesServeOn) {
   ASSERT_TRUE(manager_->undrain("a test"));
   ASSERT_TRUE(run_until([&] { return observer_.jobs.size() == 5; }));
   EXPECT_EQ(observer_.jobs[4].result, JobResult::failed);
+  EXPECT_THAT(observer_.jobs[4].message, StartsWith("3 workers")) << "those before it do not count";
 }
 
 TEST_F(ManagerTest, AWorkerThatEndsWhileItIsAskedForItsRequestsIsNotWaitedFor) {

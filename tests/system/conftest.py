@@ -126,6 +126,10 @@ class Site:
         self.host.run("journalctl", "--sync")
         return self.host.run("journalctl", "--unit", self.service, "--output=cat", "--no-pager", "--quiet").stdout
 
+    def wait_journal(self, pattern, seconds=20):
+        """Who logs does not wait for the journal, nor a reply for the log."""
+        return wait_for(lambda: re.search(pattern, self.journal()), f"journal =~ {pattern}", seconds)
+
     def journal_entries(self):
         self.host.run("journalctl", "--sync")
         lines = self.host.run("journalctl", "--unit", self.service, "--output=json", "--no-pager", "--quiet", "--all").stdout

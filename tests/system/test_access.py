@@ -60,7 +60,7 @@ def test_a_user_may_look_and_may_not_steer(site, host, deploy):
         assert denied.returncode == 1 and "denied" in denied.stderr, (verb, denied.stderr)
     assert "2 workers ready" in site.show("StatusText")
     uid = host.run("id", "-u", "deploy").stdout.strip()
-    assert re.search(rf"uid {uid}, process \d+ was denied Scale", site.journal())
+    site.wait_journal(rf"uid {uid}, process \d+ was denied Scale")
 
 
 def test_polkit_lets_whom_its_rules_let_and_the_journal_says_who(site, host, deploy, rule):
@@ -75,7 +75,7 @@ def test_polkit_lets_whom_its_rules_let_and_the_journal_says_who(site, host, dep
     assert granted.returncode == 0, granted.stderr + host.run("journalctl", "-u", "polkit", "-n", "20", "--no-pager").stdout
     site.wait_status("3 workers ready")
     uid = host.run("id", "-u", "deploy").stdout.strip()
-    assert re.search(rf"scale from 2 to 3 workers asked by uid {uid}, process \d+", site.journal())
+    site.wait_journal(rf"scale from 2 to 3 workers asked by uid {uid}, process \d+")
     other = host.run(*deploy, "greenctl", "--no-ask-password", "reload", site.name, check=False)
     assert other.returncode == 1 and "denied" in other.stderr
 
@@ -147,7 +147,7 @@ def test_the_password_of_an_administrator_typed_at_the_prompt_makes_the_change(s
     assert admin not in terminal.shown
     site.wait_status("3 workers ready")
     uid = host.run("id", "-u", "deploy").stdout.strip()
-    assert re.search(rf"scale from 2 to 3 workers asked by uid {uid}, process \d+", site.journal())
+    site.wait_journal(rf"scale from 2 to 3 workers asked by uid {uid}, process \d+")
 
 
 def test_a_wrong_password_at_the_prompt_changes_nothing(site, host, deploy, admin):
@@ -157,7 +157,7 @@ def test_a_wrong_password_at_the_prompt_changes_nothing(site, host, deploy, admi
     assert terminal.end() == 1, terminal.shown
     assert "scale was denied" in terminal.shown
     assert "2 workers ready" in site.show("StatusText")
-    assert re.search(r"was denied Scale", site.journal())
+    site.wait_journal(r"was denied Scale")
     # Nobody is asked who does not want to be.
     quiet = Terminal(host, "deploy", "greenctl", "--no-ask-password", "scale", site.name, "3")
     assert quiet.end() == 1 and "assword:" not in quiet.shown, quiet.shown
@@ -170,7 +170,7 @@ def test_a_user_whose_calls_wait_for_polkit_does_not_keep_root_out(site, host, d
     host.run("kill", "-STOP", polkit)  # as for a password that nobody types
     try:
         asking = host.start(*deploy, "bash", "-c", f"for i in {{1..80}}; do greenctl --no-ask-password reload {site.name} & done; wait")
-        wait_for(lambda: "too many others are being authorized" in site.journal(), "the user to have asked for too much", 60)
+        site.wait_journal("too many others are being authorized", 60)
         assert "generation 2 serves" in site.greenctl("reload", site.name).stdout
     finally:
         host.run("kill", "-CONT", polkit)
@@ -243,7 +243,7 @@ def test_a_squatted_name_is_refused_by_greenctl_and_noticed_by_greend(site, host
         assert "squatted" in host.run("greenctl", "list", check=False).stdout
         site.start()
         assert site.get("/").status == 200
-        wait_for(lambda: re.search(rf"the name org\.greend1\.{site.name} is taken by uid 65534, process \d+", site.journal()), "its word in the journal")
+        site.wait_journal(rf"the name org\.greend1\.{site.name} is taken by uid 65534, process \d+")
     wait_for(lambda: host.run("greenctl", "status", site.name, check=False).returncode == 0, "the name is the site's", 30)
 
 

@@ -46,7 +46,7 @@ def test_a_site_of_each_framework_serves_and_is_reloaded(start, name):
     assert site.get("/download?parts=256").body == b"".join(b"%08d" % i * 1024 for i in range(256))
     assert site.get("/raise").status == 500
     if name != "litestar":  # it logs nothing unless it is told to
-        assert "RuntimeError: failed on purpose" in site.journal()
+        site.wait_journal("RuntimeError: failed on purpose")
     site.edit("hello {", "goodbye {")
     site.systemctl("reload", site.service)
     assert site.get("/form", method="POST", body=urlencode({"name": "Zoë"}), headers=form).text == "goodbye Zoë"
@@ -83,7 +83,7 @@ def test_a_fastapi_site_does_what_fastapi_sites_do(start):
         chat.send("after")
         assert json.loads(chat.recv(timeout=20)) == {"from": "zoe", "text": "after"}
     assert json.loads(site.get("/notes").text) == ["milk"]
-    wait_for(lambda: "the pool is closed" in site.journal(), "the old generation's lifespan ends")
+    site.wait_journal("the pool is closed")
 
 
 def test_a_start_up_that_fails_fails_the_reload_with_its_traceback(start):
@@ -91,6 +91,6 @@ def test_a_start_up_that_fails_fails_the_reload_with_its_traceback(start):
     site.edit("    app.state.pool = Pool(3)\n", "    raise RuntimeError('no database')\n")
     failed = site.systemctl("reload", site.service, check=False)
     assert failed.returncode != 0
-    assert "RuntimeError: no database" in site.journal()
+    site.wait_journal("RuntimeError: no database")
     assert site.get("/").text == '{"hello":"green"}'
     site.wait_status("generation 1: 2 workers ready")

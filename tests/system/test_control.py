@@ -66,7 +66,7 @@ def test_a_reload_brings_new_code_and_refuses_broken_code(site, command):
         assert broken.returncode != 0
         if command == "greenctl":
             assert "RuntimeError: half an edit" in broken.stdout + broken.stderr
-        assert "RuntimeError: half an edit" in site.journal()
+        site.wait_journal("RuntimeError: half an edit")
         assert {site.get("/").text for _ in range(20)} == {"two"}
         site.wait_active()
 
@@ -83,9 +83,8 @@ def test_a_traceback_is_one_entry_of_the_journal(site):
     good = site.host.path(f"{site.folder}/app.py").read_text()
     site.code(good.replace(*BREAK))
     site.greenctl("reload", site.name, check=False)
-    entries = [entry for entry in site.journal_entries() if "Traceback" in str(entry["MESSAGE"])
-               and entry.get("SYSLOG_IDENTIFIER") in ("greend", "green-worker")]
-    assert entries
+    entries = wait_for(lambda: [entry for entry in site.journal_entries() if "Traceback" in str(entry["MESSAGE"])
+                                and entry.get("SYSLOG_IDENTIFIER") in ("greend", "green-worker")], "the traceback in the journal")
     assert all("RuntimeError: half an edit" in entry["MESSAGE"] for entry in entries)
 
 

@@ -85,7 +85,7 @@ def test_a_journald_that_has_stopped_blocks_neither_requests_nor_greend(site, ho
     assert site.is_gone(victim)
     assert site.show("NRestarts") == "0"
     site.get("/")
-    wait_for(lambda: re.search(r"access log: \d+ lines were dropped: its target does not keep up", site.journal()), "what was lost is told", 90)
+    site.wait_journal(r"access log: \d+ lines were dropped: its target does not keep up", 90)
 
 
 NOISY = """
@@ -151,7 +151,8 @@ def test_an_uncaught_exception_of_a_thread_is_one_entry_and_an_error(site):
     """)
     site.start()
     assert site.get("/").text == "answered"
-    told = [entry for entry in site.journal_entries() if "boom" in str(entry["MESSAGE"]) or "poller" in str(entry["MESSAGE"])]
+    told = wait_for(lambda: [entry for entry in site.journal_entries()
+                             if "boom" in str(entry["MESSAGE"]) or "poller" in str(entry["MESSAGE"])], "the exception in the journal")
     assert len(told) == 1
     lines = told[0]["MESSAGE"].splitlines()
     assert lines[:2] == ["Exception in thread poller:", "Traceback (most recent call last):"] and lines[-1] == "ValueError: boom"

@@ -69,7 +69,7 @@ def test_the_watchdog_restarts_a_stopped_greend_and_the_socket_refuses_nobody(si
         answered = load.answered
         wait_for(lambda: load.answered > answered + 100, "load goes on")
     assert "refused" not in load.failures and "timeout" not in load.failures, load.samples
-    assert "atchdog" in site.journal()
+    site.wait_journal("atchdog")
 
 
 def test_the_watchdog_is_fed_while_all_is_well(site):
@@ -95,7 +95,7 @@ def test_a_failed_import_is_tried_again_and_served_once_mended(site):
     site.code("raise RuntimeError('the database is not up yet')")
     site.systemctl("start", site.socket)
     assert site.systemctl("start", site.service, check=False).returncode != 0
-    assert "RuntimeError: the database is not up yet" in site.journal()
+    site.wait_journal("RuntimeError: the database is not up yet")
     assert site.show("ActiveState", site.socket) == "active"
     site.code(good)
     wait_for(lambda: site.get("/", timeout=60).text == "one", "the mended site", 30)

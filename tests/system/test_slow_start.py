@@ -41,7 +41,7 @@ def test_an_import_that_fails_at_random_is_tried_again_until_it_works_and_the_so
     assert site.show("NRestarts") == "4"
     site.wait_active()
     assert site.show("ActiveState", site.socket) == "active"
-    assert site.journal().count("RuntimeError: not this time") >= 4
+    wait_for(lambda: site.journal().count("RuntimeError: not this time") >= 4, "four failures in the journal")
 
 
 def test_a_database_that_is_not_up_yet_is_asked_less_and_less_often_and_the_site_served_once_it_is(site):
