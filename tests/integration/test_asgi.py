@@ -363,7 +363,7 @@ def test_more_requests_than_max_concurrency_are_sent_away(start):
 
 def test_a_drain_finishes_requests_and_the_work_behind_them_then_shuts_the_application_down(start):
     greend = start()
-    with send(greend, "/sleep?s=1", "Connection: close\r\n") as client, send(greend, "/background?s=2") as other:
+    with send(greend, "/sleep?s=3", "Connection: close\r\n") as client, send(greend, "/background?s=4") as other:
         other.recv(65536)
         wait_for(lambda: counts(greend)["tasks"] >= 4, "both are under way")
         greend.send(signal.SIGTERM)

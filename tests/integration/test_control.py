@@ -38,7 +38,7 @@ BUSY_SITE = """
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGRTMIN + 6})
             time.sleep(30)
         elif path == "/nap":
-            time.sleep(0.5)
+            time.sleep(3)
         elif path == "/gate":
             open("gate").close()  # a FIFO: until somebody opens it to write
         elif path == "/steer":
@@ -113,7 +113,7 @@ def test_a_backtrace_shows_every_thread_of_a_worker_with_threads(site, bus):
     site.code(BUSY_SITE)
     greend = site.start("--threads=3", bus=bus.address, workers=1)
     with under_way(greend, "/sleep"), under_way(greend, "/spin"):
-        wait_for(lambda: len(requests(bus)) == 2, "two requests")
+        wait_for(lambda: len(requests(bus)) == 2 and "in spin" in greenctl("backtrace", bus=bus).stdout, "two requests")
         for _ in range(20):
             shown = greenctl("backtrace", bus=bus)
             assert shown.returncode == 0, shown.stderr

@@ -85,7 +85,7 @@ def test_workers_are_recycled_by_age_one_after_the_other(site, bus):
 def test_a_long_request_is_finished_by_the_worker_that_is_recycled(site, bus):
     greend = site.start("--max-requests=20", "--timeout=30", "--threads=2", workers=1, bus=bus.address)
     replies = []
-    asking = threading.Thread(target=lambda: replies.append(greend.get("/sleep?s=3").text))
+    asking = threading.Thread(target=lambda: replies.append(greend.get("/sleep?s=6").text))
     asking.start()
     wait_for(lambda: bus.get(site.name, "BusyWorkers") == 1, "the request is in the application")
     first = {worker["PID"] for worker in bus.workers(site.name).values()}

@@ -147,11 +147,11 @@ REFUSED = {
     "syntax error": ("def app(:\n", ["SyntaxError", "app.py"]),
     "probe that raises": (ANSWERS_HEALTH.format(health='raise KeyError("no such table")'), ["no such table", "/health"]),
     "probe with 500": (ANSWERS_HEALTH.format(health='start_response("500 Broken", []); return [b""]'), ["status 500"]),
-    "probe that hangs": (ANSWERS_HEALTH.format(health="time.sleep(60)"), ["probe_timeout (1 s)"]),
+    "probe that hangs": (ANSWERS_HEALTH.format(health="time.sleep(60)"), ["probe_timeout (2 s)"]),
     "sys.exit at import": ("import sys\nsys.exit(3)\n", ["SystemExit: 3"]),
     "end at import": ("import os\nos._exit(3)\n", ["exit status 3"]),
     "segfault at import": ("import ctypes\nctypes.string_at(8)\n", ["signal 11 (SEGV)"]),
-    "hang at import": ("import time\ntime.sleep(600)\n", ["start_timeout (2 s)", "still importing"]),
+    "hang at import": ("import time\ntime.sleep(600)\n", ["start_timeout (4 s)", "still importing"]),
     "no memory to fork": (NO_MEMORY_TO_FORK, ["fork: Cannot allocate memory"]),
 }
 
@@ -160,7 +160,7 @@ REFUSED = {
 @pytest.mark.parametrize("reload", ["whole", "rolling"])
 def test_a_deployment_that_fails_is_rolled_back_wholly(site, bus, kind, reload):
     site.answering("one")
-    greend = site.start("--probe=/health", "--probe-timeout=1", "--start-timeout=2", f"--reload={reload}", bus=bus.address)
+    greend = site.start("--probe=/health", "--probe-timeout=2", "--start-timeout=4", f"--reload={reload}", bus=bus.address)
     zygote = next(pid for pid in greend.children() if pid not in greend_workers(bus, site))
     before = greend_workers(bus, site)
     code, told = REFUSED[kind]
@@ -186,7 +186,7 @@ def greend_workers(bus, site):
 
 
 def test_a_hang_at_import_shows_where_it_hangs(site, bus):
-    greend = site.start("--start-timeout=1", bus=bus.address)
+    greend = site.start("--start-timeout=4", bus=bus.address)
     site.code("import time\ndef wait_for_godot():\n    time.sleep(600)\nwait_for_godot()\n")
     assert greenctl("reload", site.name, bus=bus).returncode == 1
     greend.wait_log("in wait_for_godot")
@@ -312,7 +312,7 @@ def test_a_keep_alive_connection_is_told_of_the_close(site, bus):
     greend = site.start(bus=bus.address, workers=1)
     connection = greend.connection()
     assert connection.ask("GET", "/").headers.get("connection", "keep-alive").lower() != "close"
-    connection.request("GET", "/sleep?s=1")
+    connection.request("GET", "/sleep?s=3")
     wait_for(lambda: bus.get(site.name, "BusyWorkers") == 1, "the request is in the application")
     greenctl("reload", "--no-block", site.name, bus=bus)
     greend.wait_status("generation 2")
