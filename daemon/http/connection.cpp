@@ -1,13 +1,12 @@
 // How a connection ends is in connection_end.cpp, what becomes of a body in connection_body.cpp.
 #include "daemon/http/connection.h"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 
 #include "common/log.h"
 #include "common/scoreboard.h"
 #include "daemon/http/proxy_protocol.h"
+#include "daemon/http/socket_calls.h"
 #include "daemon/http/stuck_call.h"
 
 namespace green::http {
@@ -58,6 +57,12 @@ void Connection::on_events(std::uint32_t events) {
   }
 }
 
+/// A request that begins here, and comes as it is: anything else is on_events()'s alone.
+void Connection::before_events(std::uint32_t events) {
+  if (events == EPOLLIN && state_ == ConnectionState::idle && read_ahead_.empty())
+    arrived_ = context_.arrivals.read(socket_.get(), context_.reactor.turn_number());
+}
+
 void Connection::note_input_end() {
   end_is_near_ = true;
   if (state_ == ConnectionState::calling) exchange_->note_change();
@@ -88,8 +93,12 @@ void Connection::pump() {
 }
 
 bool Connection::receive() {
+  if (!arrived_.bytes.empty()) {
+    const auto arrived = std::exchange(arrived_, {});
+    return take_bytes(arrived.bytes, arrived.is_all);
+  }
   auto& buffer = context_.read_buffer;
-  const auto count = recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  const auto count = receive_now(socket_.get(), buffer.data(), buffer.size());
   if (count < 0) {
     if (errno == EINTR) return true;
     readable_ = false;
@@ -102,14 +111,18 @@ bool Connection::receive() {
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
+  return take_bytes({buffer.data(), size}, size < buffer.size());
+}
+
+bool Connection::take_bytes(std::string_view bytes, bool is_all) {
   // A short read took all there was: the next byte makes a new edge.
-  if (size < buffer.size() && !end_is_near_) readable_ = false;
+  if (is_all && !end_is_near_) readable_ = false;
   if (state_ == ConnectionState::lingering) {
-    lingered_ += static_cast<std::uint32_t>(size);
+    lingered_ += static_cast<std::uint32_t>(bytes.size());
     if (lingered_ > longest_linger) close();
     return state_ != ConnectionState::closed;
   }
-  const auto rest = consume(std::string_view(buffer.data(), size));
+  const auto rest = consume(bytes);
   if (!rest.empty()) read_ahead_.assign(rest);
   return true;
 }

@@ -10,6 +10,7 @@
 
 #include "common/fd.h"
 #include "daemon/http/application.h"
+#include "daemon/http/arrivals.h"
 #include "daemon/http/connection_context.h"
 #include "daemon/http/held_replies.h"
 #include "daemon/http/http_exchange.h"
@@ -54,6 +55,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
  private:
   friend class UpgradedConnection;
 
+  void before_events(std::uint32_t events) override;
   void on_events(std::uint32_t events) override;
   void on_timeout() override;
   void run_deferred() override;
@@ -85,6 +87,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   void watch_body_time();
   void pump();
   bool receive();
+  bool take_bytes(std::string_view bytes, bool is_all);
   bool take_proxy_header(std::string_view& input);
   std::string_view consume(std::string_view input);
   void begin_request();
@@ -127,6 +130,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   ConnectionState state_ = ConnectionState::idle;
   std::unique_ptr<HttpExchange> exchange_;
   std::unique_ptr<UpgradedConnection> upgraded_;
+  Arrivals::Read arrived_;  ///< from before_events() until on_events()
   /// Bytes of requests to come, read with one before. None are read while there are some.
   std::string read_ahead_;
   /// The beginning of a PROXY header that is not whole yet.

@@ -6,6 +6,7 @@
 
 #include "daemon/http/access_log.h"
 #include "daemon/http/application.h"
+#include "daemon/http/arrivals.h"
 #include "daemon/http/date_line.h"
 #include "daemon/http/held_replies.h"
 #include "daemon/http/http_exchange.h"
@@ -47,6 +48,7 @@ struct ConnectionContext {
   TimeoutList pong_timeouts;     ///< of those that were pinged
   TimeoutList closing_timeouts;  ///< of those whose client has to answer a Close
   CodecTools codec_tools;
+  Arrivals arrivals;
   std::array<char, 64 << 10> read_buffer;
   /// Connections without a socket whose application was given up on and has not returned yet.
   std::size_t given_up = 0;

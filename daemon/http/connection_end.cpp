@@ -8,6 +8,7 @@
 
 #include "common/scoreboard.h"
 #include "daemon/http/connection.h"
+#include "daemon/http/socket_calls.h"
 #include "daemon/http/stuck_call.h"
 
 namespace green::http {
@@ -92,8 +93,7 @@ void Connection::abandon(std::string_view reply, int status) {
   exchange_->output().clear();
   read_ahead_ = {};
   const bool is_answered =
-      can_answer && ::send(socket_.get(), reply.data(), reply.size(),
-                           MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(reply.size());
+      can_answer && send_now(socket_.get(), reply) == static_cast<ssize_t>(reply.size());
   if (is_unlogged_) log_access(nothing_sent ? status : exchange_->reply().status());
   if (!is_answered || shutdown(socket_.get(), SHUT_WR) != 0) {
     reset_on_close(true);
@@ -118,7 +118,7 @@ void Connection::log_access(int status) {
 void Connection::linger_given_up() {
   auto& buffer = context_.read_buffer;
   for (int i = 0; i < most_reads; ++i) {
-    const auto count = recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const auto count = receive_now(socket_.get(), buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (count > 0) lingered_ += static_cast<std::uint32_t>(count);

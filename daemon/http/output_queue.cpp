@@ -12,11 +12,11 @@
 #include <utility>
 
 #include "common/log.h"
+#include "daemon/http/socket_calls.h"
 
 namespace green::http {
 namespace {
 
-constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 /// Of a file, ours or another's, before other connections have their turn.
 constexpr std::uint64_t most_at_once = 4 << 20;
 
@@ -46,7 +46,7 @@ ssize_t send_from_file(int socket, int file, off_t offset, std::size_t length) {
 
 ssize_t send_frame(int socket, const Frame& frame) {
   if (frame.data.empty() && frame.after.empty()) {
-    return ::send(socket, frame.before.data(), frame.before.size(), send_flags);
+    return send_now(socket, frame.before);
   }
   std::array<iovec, 3> parts{};
   std::size_t count = 0;
@@ -57,7 +57,7 @@ ssize_t send_frame(int socket, const Frame& frame) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
-  return sendmsg(socket, &message, send_flags);
+  return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /// Whether the socket takes something again, or never will. Cheaper than a try: that reads a piece
@@ -94,8 +94,7 @@ OutputQueue::Status OutputQueue::send(int socket, const Frame& frame) {
 OutputQueue::Status OutputQueue::send_file(int socket, const Frame& frame, FilePart part) {
   // A head that the file follows at once does not leave in a packet of its own.
   if (empty() && part.length > 0) {
-    const auto count =
-        ::send(socket, frame.before.data(), frame.before.size(), send_flags | MSG_MORE);
+    const auto count = send_now(socket, frame.before, MSG_MORE);
     if (count < 0 && !would_block(errno) && errno != EINTR) return broken(errno);
     const auto taken = count < 0 ? std::size_t{0} : static_cast<std::size_t>(count);
     sent_ += taken;
@@ -146,8 +145,7 @@ OutputQueue::Status OutputQueue::flush(int socket) {
 
 OutputQueue::Status OutputQueue::flush_memory(int socket) {
   while (memory_offset_ < memory_.size()) {
-    const auto count = ::send(socket, memory_.data() + memory_offset_,
-                              memory_.size() - memory_offset_, send_flags);
+    const auto count = send_now(socket, std::string_view(memory_).substr(memory_offset_));
     if (count < 0) {
       if (errno == EINTR) continue;
       return would_block(errno) ? Status::pending : broken(errno);
@@ -174,7 +172,7 @@ OutputQueue::Status OutputQueue::flush_file(int socket) {
       return broken(length.error().errno_value());
     }
     if (*length == 0) return broken(EIO);  // the file is shorter than what was written to it
-    const auto count = ::send(socket, piece.data(), *length, send_flags);
+    const auto count = send_now(socket, {piece.data(), *length});
     if (count < 0) {
       if (errno == EINTR) continue;
       return would_block(errno) ? Status::pending : broken(errno);
@@ -218,7 +216,7 @@ OutputQueue::Status OutputQueue::flush_source(int socket) {
 
 OutputQueue::Status OutputQueue::flush_tail(int socket) {
   while (!tail_.empty()) {
-    const auto count = ::send(socket, tail_.data(), tail_.size(), send_flags);
+    const auto count = send_now(socket, tail_);
     if (count < 0) {
       if (errno == EINTR) continue;
       return would_block(errno) ? Status::pending : broken(errno);

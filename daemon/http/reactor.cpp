@@ -138,6 +138,7 @@ Result<void> Reactor::turn(bool may_block) {
   const auto count = wait(may_block);
   if (!count) return green::fail(count.error());
   const std::uint64_t begun_usec = now_usec_ = monotonic_now();
+  ++turn_number_;
   if (turn_callback_) turn_callback_(begun_usec);
   dispatch(*count);
   run_deferred();
@@ -213,6 +214,10 @@ void Reactor::dispatch(int count) {
     EventHandler* const handler = untag(event.data.u64);
     event.data.u64 = 0;
     if (handler != nullptr) handler->on_events(event.events);
+  }
+  for (int i = 0; count > 1 && i < count; ++i) {
+    const auto& event = batch_[static_cast<std::size_t>(i)];
+    if (EventHandler* const handler = untag(event.data.u64)) handler->before_events(event.events);
   }
   while (batch_next_ < batch_count_) {
     const auto& event = batch_[static_cast<std::size_t>(batch_next_++)];

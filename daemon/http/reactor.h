@@ -21,6 +21,9 @@ namespace green::http {
 class EventHandler {
  public:
   virtual void on_events(std::uint32_t events) = 0;
+  /// Where several are ready at once, each is told so before on_events() of the first: time for
+  /// what is better done for all of them in one go. Removes no handler.
+  virtual void before_events(std::uint32_t events) { static_cast<void>(events); }
 
  protected:
   ~EventHandler() = default;
@@ -64,6 +67,8 @@ class Reactor {
   void remove(int fd, EventHandler& handler);
 
   void defer(Deferred& work);
+  /// Of the loop's turns, the number of this one.
+  std::uint64_t turn_number() const { return turn_number_; }
   /// From within on_events(): others wait for theirs in this turn.
   bool has_more_events() const { return batch_next_ < batch_count_; }
 
@@ -126,6 +131,7 @@ class Reactor {
   int batch_next_ = 0;
   int batch_count_ = 0;
   std::uint64_t now_usec_ = 0;
+  std::uint64_t turn_number_ = 0;
   bool stopped_ = false;
   std::optional<Error> failure_;
 

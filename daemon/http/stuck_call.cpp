@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "daemon/http/socket_calls.h"
+
 namespace green::http {
 namespace {
 
@@ -46,15 +48,14 @@ bool answer_published_call() {
   const int socket = published_socket.exchange(-1, std::memory_order_relaxed);
   if (socket < 0) return false;
   const std::string_view reply = timeout_reply(published_is_head.load(std::memory_order_relaxed));
-  const bool is_sent = ::send(socket, reply.data(), reply.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
-                       static_cast<ssize_t>(reply.size());
+  const bool is_sent = send_now(socket, reply) == static_cast<ssize_t>(reply.size());
   ::shutdown(socket, SHUT_WR);
   was_answered.store(true, std::memory_order_relaxed);
   // What its client sent ahead: left unread, it would make the end of this process a reset, which
   // may overtake the reply.
   std::array<char, 4096> unread;
   for (int i = 0; i < 64; ++i)
-    if (::recv(socket, unread.data(), unread.size(), MSG_DONTWAIT) <= 0) break;
+    if (receive_now(socket, unread.data(), unread.size()) <= 0) break;
   return is_sent;
 }
 

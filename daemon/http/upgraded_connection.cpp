@@ -1,11 +1,10 @@
 #include "daemon/http/upgraded_connection.h"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <utility>
 
 #include "daemon/http/connection.h"
+#include "daemon/http/socket_calls.h"
 
 namespace green::http {
 namespace {
@@ -53,7 +52,7 @@ void UpgradedConnection::pump() {
 
 bool UpgradedConnection::receive() {
   auto& buffer = connection_.context_.read_buffer;
-  const auto count = recv(connection_.socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  const auto count = receive_now(connection_.socket_.get(), buffer.data(), buffer.size());
   if (count < 0) {
     if (errno == EINTR) return true;
     connection_.readable_ = false;

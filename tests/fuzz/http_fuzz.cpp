@@ -2,6 +2,7 @@
 // the request's path says. What it was asked and what it answered must not depend on how the bytes
 // were cut into reads, and the replies must be replies. With -fsanitize=fuzzer, or with a main that
 // replays files. The first byte is the server's settings, the second the client's manners.
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@ struct Manners {
   bool out_of_time = false;  ///< every time limit is over at once
   bool meets_drain = false;  ///< the server begins to drain after the first piece
   bool is_streamed = false;  ///< to an application that takes bodies as they come
+  bool has_company = false;  ///< others are ready in each turn: what came is read ahead of them
   /// Nothing that depends on time or on the other's pace.
   bool is_calm() const {
     return !reads_late && !leaves && !out_of_time && !meets_drain && !is_streamed;
@@ -69,6 +71,18 @@ void erase_all(std::string& text, std::string_view begin, std::string_view end) 
   }
 }
 
+/// Always ready, and never does anything.
+class Company final : public EventHandler {
+ public:
+  Company() : ready_(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  int fd() const { return ready_.get(); }
+
+ private:
+  void on_events(std::uint32_t) override {}
+
+  Fd ready_;
+};
+
 class Exchanges {
  public:
   Exchanges(unsigned first, const Manners& manners)
@@ -77,6 +91,7 @@ class Exchanges {
     if (!reactor) std::abort();
     reactor_ = std::move(*reactor);
     server_ = Server::create(*reactor_, application_, observer_, make_limits(first, manners));
+    if (manners.has_company && !reactor_->add(company_.fd(), EPOLLIN, company_)) std::abort();
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
     client_ = Fd(ends[0]);
@@ -128,6 +143,7 @@ class Exchanges {
   }
 
   Manners manners_;
+  Company company_;
   std::unique_ptr<Reactor> reactor_;
   ScriptedApplication application_;
   ServerObserver observer_;
@@ -160,7 +176,8 @@ void run(std::string_view input) {
                         .leaves = (second & 4) != 0,
                         .out_of_time = (second & 8) != 0,
                         .meets_drain = (second & 16) != 0,
-                        .is_streamed = (second & 32) != 0};
+                        .is_streamed = (second & 32) != 0,
+                        .has_company = (second & 64) != 0};
   input.remove_prefix(2);
   const Outcome outcome = Exchanges(first, manners).run(input);
   if (!manners.is_calm()) return;

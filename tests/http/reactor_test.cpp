@@ -13,6 +13,10 @@ using std::chrono::milliseconds;
 
 struct Handler final : EventHandler {
   std::function<void(std::uint32_t)> act;
+  std::function<void()> before;
+  void before_events(std::uint32_t) override {
+    if (before) before();
+  }
   void on_events(std::uint32_t events) override { act(events); }
 };
 
@@ -41,6 +45,29 @@ TEST_F(Reactors, TellUrgentHandlersBeforeTheOthersOfATurn) {
   ASSERT_TRUE(reactor->turn(false));
   ASSERT_EQ(order.size(), 4U);
   EXPECT_EQ(order[0], 'U');
+}
+
+TEST_F(Reactors, AnnounceSeveralEventsBeforeTheyTellTheFirst) {
+  std::string order;
+  std::vector<Fd> descriptors;
+  std::vector<std::unique_ptr<Handler>> handlers;
+  const auto add = [&] {
+    descriptors.push_back(ready());
+    handlers.push_back(std::make_unique<Handler>());
+    handlers.back()->before = [&order] { order += 'b'; };
+    handlers.back()->act = [&order](std::uint32_t) { order += 'e'; };
+    return reactor->add(descriptors.back().get(), EPOLLIN, *handlers.back());
+  };
+  ASSERT_TRUE(add());
+  const auto turn = reactor->turn_number();
+  ASSERT_TRUE(reactor->turn(false));
+  EXPECT_EQ(order, "e") << "one alone waits for nobody";
+  EXPECT_NE(reactor->turn_number(), turn);
+  ASSERT_TRUE(add());
+  ASSERT_TRUE(add());
+  order.clear();
+  ASSERT_TRUE(reactor->turn(false));
+  EXPECT_EQ(order, "bbbeee");
 }
 
 TEST_F(Reactors, TellNothingToAHandlerRemovedInTheSameTurn) {
