@@ -1,7 +1,6 @@
 #include "daemon/http/held_replies.h"
 
 #include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,11 +9,11 @@
 
 #include "common/log.h"
 #include "common/scoreboard.h"
+#include "daemon/http/socket_calls.h"
 
 namespace green::http {
 namespace {
 
-constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 /// Looks of the thread that find nothing held lately, before it sleeps for good.
 constexpr int looks_in_vain = 50;
 
@@ -57,15 +56,14 @@ void HeldReplies::release() {
   const auto count = count_.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < count; ++i) {
     Slot& slot = slots_[i];
-    std::string_view rest;
-    {
-      const std::scoped_lock lock(mutex_);
-      auto found = State::held;
-      slot.state.compare_exchange_strong(found, State::taken);
-      rest = std::string_view(slot.bytes).substr(slot.sent);
-      // A handler has it, and after that the process ends.
-      if (found == State::sending) rest = {};
+    auto found = State::held;
+    if (!slot.state.compare_exchange_strong(found, State::taken)) {
+      const std::scoped_lock lock(mutex_);  // the thread has sent what it is at
+      found = slot.state.load();
     }
+    auto rest = std::string_view(slot.bytes).substr(slot.sent);
+    // A handler has it, and after that the process ends.
+    if (found == State::sending) rest = {};
     if (auto* const owner = std::exchange(slot.owner, nullptr)) owner->send_held(rest);
   }
   count_.store(0, std::memory_order_release);
@@ -85,7 +83,7 @@ void HeldReplies::let_go(const HeldReplyOwner& owner) {
 void HeldReplies::send_unclaimed(Slot& slot) {
   auto expected = State::held;
   if (!slot.state.compare_exchange_strong(expected, State::sending)) return;
-  const auto sent = ::send(slot.socket, slot.bytes.data(), slot.bytes.size(), send_flags);
+  const auto sent = send_now(slot.socket, slot.bytes);
   if (sent > 0) slot.sent = static_cast<std::size_t>(sent);
   slot.state.store(State::taken, std::memory_order_release);
 }

@@ -34,7 +34,7 @@ class HeldReplies final : Deferred {
   /// An application that takes longer is sent from at once: its next call may take as long.
   static constexpr std::uint64_t quick_call_usec = 500;
   /// From then on what is held leaves before the next call.
-  static constexpr std::uint64_t longest_hold_usec = 2000;
+  static constexpr std::uint64_t longest_hold_usec = 500;
   /// How often the thread looks: during a call, nothing is held for more than twice of it.
   static constexpr std::chrono::milliseconds patience{4};
 
@@ -81,7 +81,7 @@ class HeldReplies final : Deferred {
   std::atomic<std::size_t> count_{0};  ///< slots in use: of these the first
   std::uint64_t first_held_usec_ = 0;
 
-  /// Held while the thread sends, and while the loop thread takes slots back.
+  /// Held by the thread while it sends: who finds a slot `sending` waits for it.
   std::mutex mutex_;
   std::condition_variable_any news_;
   std::atomic<bool> thread_watches_{false};
