@@ -34,16 +34,16 @@ HttpExchange::HttpExchange(const Limits& limits, DateLine& date, RequestIdSource
       output_(limits) {}
 
 void HttpExchange::open(const Endpoints& endpoints, bool peer_is_known) {
-  request_ = parser_.request();
-  request_.endpoints = &endpoints;
+  request_ = &parser_.request();
+  request_->endpoints = &endpoints;
   if (parser_.has_forwarding_headers()) {
     const bool is_believed =
         peer_is_known && limits_.trusted_peers.trusts_peer(endpoints.remote_address);
     forwarded_ = endpoints;
-    request_.endpoints = &forwarded_;
-    apply_forwarded(limits_.trusted_peers, is_believed, parser_.headers(), request_, forwarded_);
+    request_->endpoints = &forwarded_;
+    apply_forwarded(limits_.trusted_peers, is_believed, parser_.headers(), *request_, forwarded_);
   }
-  writer_.begin(request_.method == "HEAD", request_.version_minor, parser_.keep_alive());
+  writer_.begin(request_->method == "HEAD", request_->version_minor, parser_.keep_alive());
   stage_ = Stage::open;
   if (limits_.request_id != RequestIdUse::nobody)
     identify(peer_is_known && limits_.trusted_peers.trusts_peer(endpoints.remote_address));
@@ -59,11 +59,11 @@ void HttpExchange::identify(bool peer_is_believed) {
     request_id_ = sent->value;
   else
     ids_.next(request_id_);
-  request_.request_id = request_id_;
+  request_->request_id = request_id_;
   if (limits_.request_id == RequestIdUse::access_log) return;
   std::erase_if(headers, is_id);
   headers.push_back({.name = "X-Request-ID", .value = request_id_});
-  request_.headers = headers;
+  request_->headers = headers;
   if (limits_.request_id == RequestIdUse::reply) writer_.set_request_id(request_id_);
 }
 
@@ -85,7 +85,7 @@ Result<void> HttpExchange::send_interim(int status, std::span<const Header> head
   const auto interim = make_interim(status, headers);
   if (!interim) return fail(interim.error());
   // RFC 9110, 15.2: HTTP/1.0 knows none.
-  if (request_.version_minor == 0) return {};
+  if (request_->version_minor == 0) return {};
   return sink_->send({.before = *interim, .data = {}, .after = {}});
 }
 
@@ -120,12 +120,12 @@ Result<void> HttpExchange::write(std::string_view data) {
 void HttpExchange::note_length() {
   if (writer_.overflowed()) {
     log_warning("{} {}: the reply's body is longer than its Content-Length: cut there",
-                request_.method, request_.path);
+                request_->method, request_->path);
   }
   is_whole_ = !writer_.fell_short();
   if (!is_whole_) {
     log_warning("{} {}: the reply's body is shorter than its Content-Length: connection closed",
-                request_.method, request_.path);
+                request_->method, request_->path);
   }
 }
 
@@ -161,10 +161,10 @@ Result<WebSocket*> HttpExchange::accept_websocket(std::string_view subprotocol,
   if (stage_ != Stage::open || writer_.head_made()) {
     return fail(ErrorCode::application, "the reply's head was sent already");
   }
-  if (!asks_for_websocket(request_)) {
+  if (!asks_for_websocket(*request_)) {
     return fail(ErrorCode::application, "the request asks for no WebSocket");
   }
-  auto offer = read_websocket_offer(request_);
+  auto offer = read_websocket_offer(*request_);
   if (!offer) return fail(ErrorCode::application, std::string(offer.error().explanation));
   if (!limits_.websocket_compression) offer->deflate.reset();
   std::vector<Header> all(headers.begin(), headers.end());
@@ -204,12 +204,13 @@ void HttpExchange::give_up() {
 }
 
 void HttpExchange::refuse(const Rejection& rejection, const Endpoints& endpoints) {
-  request_ = parser_.known();
-  request_.endpoints = &endpoints;
-  writer_.begin(request_.method == "HEAD", 1, false);
+  refused_ = parser_.known();
+  request_ = &refused_;
+  request_->endpoints = &endpoints;
+  writer_.begin(request_->method == "HEAD", 1, false);
   if (limits_.request_id != RequestIdUse::nobody) {
     ids_.next(request_id_);
-    request_.request_id = request_id_;
+    request_->request_id = request_id_;
     if (limits_.request_id == RequestIdUse::reply) writer_.set_request_id(request_id_);
   }
   stage_ = Stage::open;
@@ -220,7 +221,7 @@ void HttpExchange::refuse(const Rejection& rejection, const Endpoints& endpoints
 
 std::string HttpExchange::make_refusal(const Rejection& rejection) {
   ResponseWriter writer(date_);
-  writer.begin(request_.method == "HEAD", request_.version_minor, false);
+  writer.begin(request_->method == "HEAD", request_->version_minor, false);
   if (limits_.request_id == RequestIdUse::reply) writer.set_request_id(request_id_);
   if (!writer.start(rejection.status, standard_reason(rejection.status), plain_text)) return {};
   const std::string text = text_of(rejection);
@@ -237,6 +238,7 @@ void HttpExchange::reset() {
   body_.clear();
   output_.clear();
   writer_.begin(false, 1, false);
+  request_ = &refused_;
 }
 
 std::unique_ptr<HttpExchange> ExchangePool::take() {

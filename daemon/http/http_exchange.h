@@ -57,7 +57,7 @@ class HttpExchange final : public Exchange {
   HttpExchange(const Limits& limits, DateLine& date, RequestIdSource& ids);
 
   // The application's side.
-  const Request& request() const override { return request_; }
+  const Request& request() const override { return *request_; }
   Result<void> start(int status, std::string_view reason, std::span<const Header> headers) override;
   void promise_trailers(bool promised) override { writer_.promise_trailers(promised); }
   Result<void> add_trailers(std::span<const Header> trailers) override;
@@ -123,7 +123,8 @@ class HttpExchange final : public Exchange {
   bool is_whole_ = false;
   Body body_;
   RequestParser parser_;
-  Request request_;
+  Request* request_ = &refused_;  ///< the parser's, once it is valid
+  Request refused_;
   Endpoints forwarded_;  ///< where a trusted proxy says more than the connection
   std::string request_id_;
   ResponseWriter writer_;

@@ -38,7 +38,8 @@ class RequestHead {
   /// nullopt: it may be served, and request() holds.
   std::optional<Rejection> check(const HeadFindings& findings, const Limits& limits);
 
-  /// All but endpoints and body.
+  /// All but endpoints and body, which are for others to add.
+  Request& request() { return request_; }
   const Request& request() const { return request_; }
   /// Those of the request, to be changed with it.
   std::vector<Header>& headers() { return headers_; }

@@ -59,7 +59,6 @@ struct RequestParser::State {
   bool in_field_name = false;
 
   RequestHead checked;
-  Request request;
   bool keep_alive = false;
   std::size_t trailer_bytes = 0;
   std::uint64_t extension_bytes = 0;
@@ -183,21 +182,21 @@ int RequestParser::State::check_head() {
   if (const auto refused = checked.check(findings, limits)) {
     return reject(refused->status, refused->explanation);
   }
-  request = checked.request();
-  request.body = &body;
+  checked.request().body = &body;
   // RFC 9112, 9.3: "close" comes first, for HTTP/1.0 too.
   keep_alive = llhttp_should_keep_alive(&llhttp) != 0 && (llhttp.flags & F_CONNECTION_CLOSE) == 0;
   return 0;
 }
 
 Request RequestParser::State::known() const {
+  const Request& request = checked.request();
   if (request.body != nullptr) return request;
   Request line;
-  line.method = checked.request().method;
-  line.target = checked.request().target;
-  line.path = checked.request().path;
-  line.query = checked.request().query;
-  line.version_minor = checked.request().version_minor;
+  line.method = request.method;
+  line.target = request.target;
+  line.path = request.path;
+  line.query = request.query;
+  line.version_minor = request.version_minor;
   return line;
 }
 
@@ -365,7 +364,6 @@ void RequestParser::begin() {
   state.fields.clear();
   state.in_field_name = false;
   state.checked.clear();
-  state.request = {};
   state.keep_alive = false;
   state.trailer_bytes = state.chunk_extension_bytes = 0;
   state.extension_bytes = 0;
@@ -393,7 +391,8 @@ bool RequestParser::has_begun() const {
          state_->head.find_first_not_of("\r\n") != std::string::npos;
 }
 bool RequestParser::is_complete() const { return state_->phase == Phase::complete; }
-const Request& RequestParser::request() const { return state_->request; }
+Request& RequestParser::request() { return state_->checked.request(); }
+const Request& RequestParser::request() const { return state_->checked.request(); }
 Request RequestParser::known() const { return state_->known(); }
 bool RequestParser::keep_alive() const { return state_->keep_alive; }
 std::optional<std::uint64_t> RequestParser::body_left() const {

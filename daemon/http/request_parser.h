@@ -39,7 +39,8 @@ class RequestParser {
   bool has_begun() const;
   /// Head and body were read.
   bool is_complete() const;
-  /// From Progress::head or ::complete on; views hold until begin().
+  /// From Progress::head or ::complete on; views hold until begin(). To be completed and changed.
+  Request& request();
   const Request& request() const;
   /// What is known of a rejected request: all of its head once that was valid, else no more than
   /// its request line, and an empty method where not even that is.

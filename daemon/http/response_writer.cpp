@@ -70,7 +70,7 @@ class Digits {
   std::size_t size() const { return size_; }
 
  private:
-  std::array<char, 20> digits_{};
+  std::array<char, 20> digits_;
   std::size_t size_;
 };
 
