@@ -13,6 +13,7 @@
 #include "python/asgi_application.h"
 #include "python/fork_hazards.h"
 #include "python/green_module.h"
+#include "python/heap_holes.h"
 #include "python/interface.h"
 #include "python/interpreter.h"
 #include "python/last_traceback.h"
@@ -69,6 +70,7 @@ class CPythonRuntime final : public Runtime {
       py::module_ gc = py::module_::import("gc");
       gc.attr("collect")();
       gc.attr("freeze")();
+      fill_heap_holes();
     } catch (py::error_already_set& error) {
       error.restore();
       log_warning("preparing the forks failed, so workers share less memory: {}",

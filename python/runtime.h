@@ -95,8 +95,8 @@ class Runtime {
   /// (fd 9)".
   virtual std::vector<std::string> fork_hazards() = 0;
 
-  /// Imports what workers need beside the application, then gc.collect() and gc.freeze(): keeps the
-  /// pages that workers share shared. In the zygote, before forks.
+  /// Imports what workers need beside the application, then gc.collect(), gc.freeze() and
+  /// fill_heap_holes(): keeps the pages that workers share shared. In the zygote, before forks.
   virtual void freeze() = 0;
 
   /// Around fork(2): PyOS_BeforeFork / PyOS_AfterFork_*, so that os.register_at_fork hooks run.
