@@ -29,6 +29,17 @@ std::size_t hash(const http::Request& request) {
   return mixed;
 }
 
+/// A number that no later state of the dict has: CPython counts changes of dicts. 0 where it does
+/// not tell.
+std::uint64_t version_of(PyObject* dict) {
+#if PY_VERSION_HEX < 0x030C0000
+  return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag;
+#else
+  static_cast<void>(dict);
+  return 0;
+#endif
+}
+
 /// Credentials do not stay in memory past their request.
 bool is_secret(PyObject* key) {
   for (const char* secret : {"HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION"})
@@ -51,9 +62,15 @@ bool EnvironTemplate::fits(const http::Request& request) const {
   return rest.empty();
 }
 
-PyRef EnvironTemplate::copy(const std::vector<std::string_view>& values) {
-  PyRef environ = PyRef::steal(PyDict_Copy(dict_.get()));
+PyRef EnvironTemplate::make(const std::vector<std::string_view>& values, PyObject* input) {
+  PyRef environ = std::move(spare_);
+  const bool is_spare = environ && is_untouched(environ.get());
+  if (!is_spare) environ = PyRef::steal(PyDict_Copy(dict_.get()));
   if (!environ) return {};
+  if ((!is_spare || input != input_of_last_) &&
+      PyDict_SetItem(environ.get(), input_key_, input) < 0)
+    return {};
+  input_of_last_ = input;
   for (std::size_t i = 0; i < values.size(); ++i) {
     Variable& variable = variables_[i];
     if (variable.value && text_of(variable.value.get()) == values[i]) continue;
@@ -68,7 +85,19 @@ PyRef EnvironTemplate::copy(const std::vector<std::string_view>& values) {
       variable.value = std::move(text);
     }
   }
+  version_of_last_ = version_of(environ.get());
   return environ;
+}
+
+bool EnvironTemplate::is_untouched(PyObject* environ) const {
+  return version_of_last_ != 0 && Py_REFCNT(environ) == 1 &&
+         version_of(environ) == version_of_last_;
+}
+
+bool EnvironTemplate::give_back(PyRef environ) {
+  if (has_secrets_ || !is_untouched(environ.get())) return false;
+  spare_ = std::move(environ);
+  return true;
 }
 
 EnvironTemplate* EnvironTemplates::find(const http::Request& request) {
@@ -88,9 +117,12 @@ void EnvironTemplates::learn(const http::Request& request, PyObject* environ,
   made.has_remote_port_ = !request.endpoints->remote_port.empty();
   made.dict_ = PyRef::steal(PyDict_Copy(environ));
   if (!made.dict_) return PyErr_Clear();
+  made.input_key_ = input_key_;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     PyRef value;
-    if (values[i].size() <= longest_kept && !is_secret(keys[i]))
+    const bool is_kept_out = is_secret(keys[i]);
+    made.has_secrets_ = made.has_secrets_ || is_kept_out;
+    if (values[i].size() <= longest_kept && !is_kept_out)
       value = PyRef::borrow(PyDict_GetItemWithError(environ, keys[i]));
     else if (PyDict_SetItem(made.dict_.get(), keys[i], Py_None) < 0)
       return PyErr_Clear();

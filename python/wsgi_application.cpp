@@ -65,10 +65,11 @@ void WsgiApplication::call(http::Exchange& exchange) {
     exchange.finish(call.rest);
   if (call.result) close_result(exchange.request(), call.result.get());
   call.result.reset();
-  environ.reset();
-  // Most applications keep neither: both serve the next request then.
+  // Most applications keep none of these: they serve the next request then.
+  const bool environ_is_kept = environ && environ_.give_back(std::move(environ));
   if (start_response) spare_start_response_ = StartResponse::detach(std::move(start_response));
-  if (input && Py_REFCNT(input.get()) == 1) spare_input_ = std::move(input);
+  const Py_ssize_t our_holds = environ_is_kept ? 2 : 1;
+  if (input && Py_REFCNT(input.get()) == our_holds) spare_input_ = std::move(input);
   flush_wsgi_errors();
 }
 

@@ -64,7 +64,8 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency, const std::string& script_name
             interned("RAW_URI"),        interned("SERVER_PROTOCOL"), interned("SERVER_NAME"),
             interned("SERVER_PORT"),    interned("REMOTE_ADDR"),     interned("REMOTE_PORT"),
             interned("CONTENT_TYPE"),   interned("CONTENT_LENGTH"),  interned("wsgi.input"),
-            interned("wsgi.url_scheme")} {
+            interned("wsgi.url_scheme")},
+      templates_(keys_.wsgi_input.get()) {
   py::dict base;
   put(base, "wsgi.input", py::none());  // room for it, in every copy
   // As a path of a request would be: its bytes, as latin-1.
@@ -83,10 +84,15 @@ WsgiEnviron::WsgiEnviron(Concurrency concurrency, const std::string& script_name
 
 PyRef WsgiEnviron::build(const http::Request& request, PyObject* input) {
   collect_values(request);
-  EnvironTemplate* known = templates_.find(request);
-  PyRef environ = known != nullptr ? known->copy(values_) : build_anew(request);
+  built_by_ = templates_.find(request);
+  if (built_by_ != nullptr) return built_by_->make(values_, input);
+  PyRef environ = build_anew(request);
   if (!environ || PyDict_SetItem(environ.get(), keys_.wsgi_input.get(), input) < 0) return {};
   return environ;
+}
+
+bool WsgiEnviron::give_back(PyRef environ) {
+  return built_by_ != nullptr && built_by_->give_back(std::move(environ));
 }
 
 std::optional<std::string_view> WsgiEnviron::path_info(const http::Request& request) {

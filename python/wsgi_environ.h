@@ -31,8 +31,11 @@ class WsgiEnviron {
     return script_name_.empty() || path_info(request).has_value();
   }
 
-  /// A new dict, or empty with a Python exception set. `input` becomes wsgi.input.
+  /// A dict of the request's own, or empty with a Python exception set. `input` becomes wsgi.input.
   PyRef build(const http::Request& request, PyObject* input);
+  /// The call that the last one was built for is over. Whether it is kept, with its wsgi.input, to
+  /// serve a later request: only where the application neither kept nor changed it.
+  bool give_back(PyRef environ);
 
  private:
   struct Keys {
@@ -63,6 +66,7 @@ class WsgiEnviron {
   /// By name as received. Bounded: names from outside must not fill memory.
   std::unordered_map<std::string, PyRef, TextHash, std::equal_to<>> header_keys_;
   EnvironTemplates templates_;
+  EnvironTemplate* built_by_ = nullptr;  ///< the last environ; null: by none
   // Of the request under way:
   std::vector<std::string_view> values_;
   std::vector<PyObject*> names_;      ///< the keys of values_, borrowed

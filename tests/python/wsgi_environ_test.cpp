@@ -26,6 +26,10 @@ py::dict environ_of(const RecordedExchange& exchange) {
   return first;
 }
 
+bool give_back(WsgiEnviron& environ, py::dict dict) {
+  return environ.give_back(PyRef::steal(dict.release().ptr()));
+}
+
 std::string text(const py::dict& environ, const char* key) {
   if (!environ.contains(key)) return "(none)";
   // As WSGI has it: text whose characters are bytes.
@@ -199,21 +203,110 @@ void make_any(RecordedExchange& exchange, std::minstd_rand random) {
 TEST(WsgiEnviron, IsTheSameWhateverWasAskedBefore) {
   WsgiEnviron used({});
   std::minstd_rand random(1);
+  py::list kept;
+  std::size_t again = 0;
   for (int i = 0; i < 10'000; ++i) {
     const auto seed = random();
     RecordedExchange exchange;
     make_any(exchange, std::minstd_rand(seed % 4 == 0 ? seed : seed % 64 + 1));
-    const auto environ =
+    auto environ =
         py::reinterpret_steal<py::dict>(used.build(exchange.request(), Py_None).release());
     WsgiEnviron fresh({});
     const auto expected =
         py::reinterpret_steal<py::dict>(fresh.build(exchange.request(), Py_None).release());
-    // wsgi.errors and wsgi.early_hints are of each WsgiEnviron.
+    // These are of each WsgiEnviron.
     for (const char* own : {"wsgi.errors", "wsgi.early_hints"})
-      ASSERT_EQ(
-          PyDict_DelItemString(environ.ptr(), own) + PyDict_DelItemString(expected.ptr(), own), 0);
+      ASSERT_EQ(PyDict_SetItemString(expected.ptr(), own, PyDict_GetItemString(environ.ptr(), own)),
+                0);
     ASSERT_TRUE(environ.equal(expected)) << shown(environ) << "\nexpected\n" << shown(expected);
+    // What applications do with it.
+    switch (random() % 5) {
+      case 0:
+        environ["PATH_INFO"] = "/changed";
+        break;
+      case 1:
+        environ["framework.own"] = py::dict();
+        break;
+      case 2:
+        kept.append(environ);
+        break;
+      default:
+        break;
+    }
+    again += give_back(used, std::move(environ)) ? 1 : 0;
   }
+  EXPECT_EQ(again > 1000, tells_changes);
+}
+
+/// Until a request like it has a template, and once more.
+py::dict built_often(WsgiEnviron& environ, const RecordedExchange& exchange) {
+  for (int i = 0; i < 4; ++i) environ.build(exchange.request(), Py_None);
+  return py::reinterpret_steal<py::dict>(environ.build(exchange.request(), Py_None).release());
+}
+
+TEST(WsgiEnviron, ServesAgainWhereTheApplicationOnlyReadIt) {
+  WsgiEnviron environ({});
+  RecordedExchange first("/first?of=two");
+  first.add_header("X-Thing", "1");
+  auto read = built_often(environ, first);
+  const PyObject* const dict = read.ptr();
+  EXPECT_EQ(text(read, "PATH_INFO"), "/first");
+  py::dict(read.attr("copy")())["of its own"] = true;
+  EXPECT_EQ(give_back(environ, std::move(read)), tells_changes);
+
+  RecordedExchange second("/second");
+  second.add_header("X-Thing", "2");
+  const auto again =
+      py::reinterpret_steal<py::dict>(environ.build(second.request(), Py_True).release());
+  EXPECT_EQ(again.ptr() == dict, tells_changes);
+  EXPECT_EQ(text(again, "PATH_INFO"), "/second");
+  EXPECT_EQ(text(again, "QUERY_STRING"), "");
+  EXPECT_EQ(text(again, "HTTP_X_THING"), "2");
+  EXPECT_EQ(py::object(again["wsgi.input"]).ptr(), Py_True);
+}
+
+TEST(WsgiEnviron, IsGivenUpWhereTheApplicationChangedOrKeptIt) {
+  for (const char* deed :
+       {"environ['REQUEST_METHOD'] = 'PUT'", "environ['own'] = 1", "del environ['SCRIPT_NAME']",
+        "environ.setdefault('own', 1)", "environ.pop('QUERY_STRING')", "kept = environ",
+        "kept = environ.items()", "environ.update(a='b'); del environ['a']"}) {
+    WsgiEnviron environ({});
+    auto built = built_often(environ, RecordedExchange("/"));
+    py::dict names;
+    names["environ"] = built;
+    py::exec(deed, py::globals(), names);
+    PyDict_DelItemString(names.ptr(), "environ");
+    EXPECT_FALSE(give_back(environ, std::move(built))) << deed;
+    const auto next = py::reinterpret_steal<py::dict>(
+        environ.build(RecordedExchange("/").request(), Py_None).release());
+    EXPECT_EQ(text(next, "REQUEST_METHOD"), "GET");
+    EXPECT_EQ(text(next, "SCRIPT_NAME"), "");
+    EXPECT_FALSE(next.contains("own"));
+  }
+}
+
+TEST(WsgiEnviron, IsGivenUpWhereItHoldsASecret) {
+  for (const char* header : {"Cookie", "Authorization", "Proxy-Authorization"}) {
+    WsgiEnviron environ({});
+    RecordedExchange exchange;
+    exchange.add_header(header, "secret");
+    EXPECT_FALSE(give_back(environ, built_often(environ, exchange))) << header;
+  }
+}
+
+TEST(WsgiEnviron, IsNotTakenBackFromWhoeverFoundItMeanwhile) {
+  WsgiEnviron environ({});
+  auto built = built_often(environ, RecordedExchange("/"));
+  PyObject* const spare = built.ptr();
+  if (!give_back(environ, std::move(built))) {
+    EXPECT_FALSE(tells_changes);
+    return;
+  }
+  // As an application could by gc.get_objects().
+  const py::object found = py::reinterpret_borrow<py::object>(spare);
+  const auto next = py::reinterpret_steal<py::dict>(
+      environ.build(RecordedExchange("/").request(), Py_None).release());
+  EXPECT_NE(next.ptr(), spare);
 }
 
 TEST(WsgiEnviron, StartsEachRequestAfresh) {
