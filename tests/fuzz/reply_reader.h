@@ -17,14 +17,19 @@ class ReplyReader {
  public:
   explicit ReplyReader(std::string_view bytes) : bytes_(bytes) {}
   std::size_t left() const { return bytes_.size(); }
+  /// What take() has taken, without invitations to send on (100): when these come may differ.
+  const std::string& taken() const { return taken_; }
 
   /// Whether a whole final reply was there; false where the bytes end in its middle. Aborts where
   /// they are no reply at all.
   bool take(bool to_head) {
     for (;;) {
+      const auto before = bytes_;
       const auto head = take_head();
-      if (!head) return false;
-      if (head->status >= 200) return take_body(*head, to_head);
+      const bool is_final = head && head->status >= 200;
+      const bool is_whole = is_final && take_body(*head, to_head);
+      if (!head || head->status != 100) taken_ += before.substr(0, before.size() - bytes_.size());
+      if (!head || is_final) return is_whole;
     }
   }
 
@@ -104,6 +109,7 @@ class ReplyReader {
   }
 
   std::string_view bytes_;
+  std::string taken_;
 };
 
 }  // namespace green::http
