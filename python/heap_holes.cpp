@@ -25,6 +25,9 @@ constexpr std::size_t largest_block = 64 << 10;
 constexpr std::size_t largest_fine_block = 1032;
 constexpr std::size_t least_block = 24;
 
+/// Something else than a heap was reserved there, terabytes of it maybe.
+constexpr std::size_t largest_heap = std::size_t{4} << 30;
+
 /// A line of /proc/self/maps: "7f0c5a200000-7f0c5a300000 rw-p …".
 struct Mapping {
   std::uintptr_t begin = 0;
@@ -50,8 +53,8 @@ class ResidentPages {
     std::ifstream maps("/proc/self/maps");
     for (std::string line; std::getline(maps, line);) {
       const Mapping mapping = read_mapping(line);
-      if (!mapping.is_ours) continue;
       const std::size_t size = mapping.end - mapping.begin;
+      if (!mapping.is_ours || size > largest_heap) continue;
       std::vector<unsigned char> states(size / page_);
       auto* const address = reinterpret_cast<void*>(mapping.begin);
       if (::mincore(address, size, states.data()) == 0)

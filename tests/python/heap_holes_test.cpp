@@ -2,8 +2,12 @@
 
 #include <Python.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <set>
 #include <vector>
 
@@ -52,10 +56,34 @@ TEST(HeapHoles, AreFilledInPythonsHeap) {
 // A sanitizer's malloc keeps what was freed to itself for a while.
 TEST(HeapHoles, AreFilledInMallocsHeap) {
   const auto open = pages_with_holes(700, std::malloc, std::free);
-  EXPECT_GT(new_blocks_on(open, 700, std::malloc), 0U) << "the test shows nothing";
+  EXPECT_GT(new_blocks_on(open, 700, std::malloc), 50U) << "the test shows nothing";
   const auto filled = pages_with_holes(900, std::malloc, std::free);
   fill_heap_holes();
-  EXPECT_EQ(new_blocks_on(filled, 900, std::malloc), 0U);
+  // But for what the search itself took, and gave back.
+  EXPECT_LT(new_blocks_on(filled, 900, std::malloc), 5U);
+}
+
+/// Of this process, as RLIMIT_DATA counts it.
+std::size_t data_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t pages = 0;
+  for (int field = 0; field < 6; ++field) statm >> pages;
+  return pages * page_size;
+}
+
+TEST(HeapHoles, AreNotLookedForInWhatIsReservedByTheTerabyte) {
+  const auto in_a_process_with_little_memory = [] {
+    constexpr std::size_t reserved = std::size_t{1} << 44;
+    if (::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+      _exit(1);
+    const std::size_t room = data_bytes() + (std::size_t{1} << 28);
+    const rlimit limit{.rlim_cur = room, .rlim_max = room};
+    if (::setrlimit(RLIMIT_DATA, &limit) != 0) _exit(2);
+    fill_heap_holes();
+    _exit(0);
+  };
+  EXPECT_EXIT(in_a_process_with_little_memory(), ::testing::ExitedWithCode(0), "");
 }
 #endif
 
