@@ -59,6 +59,21 @@ class HeldReply : public testing::ServerFixture {
     EXPECT_EQ(observer.done, static_cast<int>(clients.size()));
   }
 
+  /// Whether in some turn the first reply waits while the second call goes on: in most, unless the
+  /// machine takes its time between the two.
+  bool waits_for_the_second_call() {
+    bool waits = false;
+    during = [&](std::size_t call) {
+      if (call % clients.size() == 1) waits = !has_reply(clients[0]);
+    };
+    for (int i = 0; i < 100 && !waits; ++i) {
+      ask_all();
+      for (const Fd& client : clients) EXPECT_TRUE(take(client).ends_with(body));
+    }
+    EXPECT_EQ(static_cast<std::size_t>(observer.done), calls);
+    return waits;
+  }
+
   enum class Ends { by_finish, by_length, by_length_and_abort } ends = Ends::by_finish;
   std::array<Fd, 9> clients;
   std::function<void(std::size_t call)> during;
@@ -68,26 +83,12 @@ class HeldReply : public testing::ServerFixture {
 };
 
 TEST_F(HeldReply, LeavesWhenTheRequestsThatCameWithItAreAnswered) {
-  during = [this](std::size_t call) {
-    if (call == 1) {
-      EXPECT_FALSE(has_reply(clients[0]));
-    }
-  };
-  ask_all();
-  expect_all_answered();
-  ask_all();
-  for (const Fd& client : clients) EXPECT_TRUE(take(client).ends_with(body));
+  EXPECT_TRUE(waits_for_the_second_call());
 }
 
 TEST_F(HeldReply, IsWholeOnceItsLengthIsReached) {
   ends = Ends::by_length;
-  during = [this](std::size_t call) {
-    if (call == 1) {
-      EXPECT_FALSE(has_reply(clients[0]));
-    }
-  };
-  ask_all();
-  expect_all_answered();
+  EXPECT_TRUE(waits_for_the_second_call());
 }
 
 TEST_F(HeldReply, IsSentWhereItsConnectionIsCut) {
