@@ -6,7 +6,7 @@
 namespace green::python {
 
 /// In the zygote, before forks, on its only thread, with the GIL. What it takes is in memory
-/// already, and is never given back.
+/// already, and is never given back. Throws std::bad_alloc, having taken nothing.
 void fill_heap_holes();
 
 }  // namespace green::python

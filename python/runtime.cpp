@@ -4,6 +4,7 @@
 #include <pybind11/embed.h>
 
 #include <csignal>
+#include <new>
 #include <set>
 
 #include "common/log.h"
@@ -75,6 +76,8 @@ class CPythonRuntime final : public Runtime {
       error.restore();
       log_warning("preparing the forks failed, so workers share less memory: {}",
                   take_exception_line());
+    } catch (const std::bad_alloc&) {
+      log_warning("preparing the forks failed, so workers share less memory: out of memory");
     }
   }
 

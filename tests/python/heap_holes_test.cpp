@@ -85,6 +85,21 @@ TEST(HeapHoles, AreNotLookedForInWhatIsReservedByTheTerabyte) {
   };
   EXPECT_EXIT(in_a_process_with_little_memory(), ::testing::ExitedWithCode(0), "");
 }
+
+TEST(HeapHoles, EndNoZygoteThatHasNoMemoryToLookForThem) {
+  const auto in_a_process_without_memory = [] {
+    constexpr std::size_t reserved = std::size_t{3} << 30;
+    if (::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+      _exit(1);
+    const std::size_t room = data_bytes() + (std::size_t{1} << 18);
+    const rlimit limit{.rlim_cur = room, .rlim_max = room};
+    if (::setrlimit(RLIMIT_DATA, &limit) != 0) _exit(2);
+    test_runtime()->freeze();
+    _exit(0);
+  };
+  EXPECT_EXIT(in_a_process_without_memory(), ::testing::ExitedWithCode(0), "out of memory");
+}
 #endif
 
 }  // namespace
