@@ -5,6 +5,7 @@
 //   broken:app         import_failed, application, a traceback of two lines
 //   exits:app          ends with status 3 in the middle of its import
 //   fails:app          every worker could not load the application
+//   falters:app        as fails; and the zygote takes 0.8 s to tell of each worker but the first
 //   wanes:app          every worker but the first two could not load the application
 //   aloof:app          every worker closes its channel before it is ready, and stays
 //   slow:app           forks a worker in 0.8 s
@@ -62,7 +63,8 @@ void say(int channel, MessageType type, std::uint32_t slot = 0, std::int32_t cod
   mine.requests = 5;
   if (site.behaviour == "fat") mine.memory_bytes = 1 << 30;
   ::alarm(60);  // a test that forgets us does not leave us behind
-  if (site.behaviour == "fails" || (site.behaviour == "wanes" && site.forked > 2)) {
+  if (site.behaviour == "fails" || site.behaviour == "falters" ||
+      (site.behaviour == "wanes" && site.forked > 2)) {
     say(channel, MessageType::start_failed, slot,
         static_cast<std::int32_t>(StartFailure::application), 0, "OSError: no");
     ::_exit(1);
@@ -128,7 +130,8 @@ void fork_worker(const Site& site, std::uint32_t slot, Fd worker_channel) {
   ::close(pipe_ends[1]);
   ::waitpid(middle, nullptr, 0);
   if (site.behaviour == "leaves") wait_for_end(worker);
-  if (site.behaviour == "slow") ::usleep(800'000);
+  if (site.behaviour == "slow" || (site.behaviour == "falters" && site.forked > 1))
+    ::usleep(800'000);
   say(worker_channel_fd, MessageType::forked, slot, 0, worker);
 }
 

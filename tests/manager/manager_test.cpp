@@ -406,7 +406,7 @@ TEST_F(ManagerTest, AZygoteThatForksSlowlyIsNotStuck) {
 TEST_F(ManagerTest, AFailedStartLeavesNoEndsOfOthersToBeTakenForThoseOfWorkers) {
   start("ok");
   ASSERT_TRUE(serves(2));
-  write_settings("fails", "workers = 32\n");
+  write_settings("falters", "workers = 32\n");
   ASSERT_TRUE(manager_->reload("a test"));
   ASSERT_TRUE(run_until([&] { return !observer_.jobs.empty(); }));
   EXPECT_EQ(observer_.jobs[0].result, JobResult::failed);
