@@ -52,6 +52,7 @@ bool AsgiCall::open(http::Exchange& exchange, PyRef scope) {
     end();
     return false;
   }
+  exchange.announce();
   coroutine_ = coroutine.get();
   begun_usec_ = context_.loop.reactor().reactor().now_usec();
   watch_time();
@@ -271,7 +272,9 @@ PyRef AsgiCall::begin() {
 }
 
 void AsgiCall::before_step() {
-  if (exchange_ != nullptr) exchange_->publish();
+  if (exchange_ == nullptr) return;
+  const http::NestedReactor::Outside outside(context_.loop.reactor());
+  exchange_->publish();
 }
 
 void AsgiCall::after_step() {

@@ -283,7 +283,9 @@ PyRef AsgiWebSocket::begin() {
 }
 
 void AsgiWebSocket::before_step() {
-  if (exchange_ != nullptr) exchange_->publish();
+  if (exchange_ == nullptr) return;
+  const http::NestedReactor::Outside outside(context_.loop.reactor());
+  exchange_->publish();
 }
 
 void AsgiWebSocket::after_step() {

@@ -133,9 +133,12 @@ class Exchange {
   virtual std::uint64_t unsent() const { return 0; }
   /// Until it is finished or aborted; null: nobody. The watcher outlives that.
   virtual void watch(ExchangeWatcher* watcher) { static_cast<void>(watcher); }
-  /// The application goes on with it now, on the loop thread: should it never come back, a signal
-  /// handler answers (stuck_call.h), until withdraw_call().
+  /// The application goes on with it now (the reactor's clock is fresh), on the loop thread: should
+  /// it never come back, a signal handler answers (stuck_call.h), until withdraw_call().
   virtual void publish() {}
+  /// From within call(): the application is called on the outer loop's next round, which begins
+  /// with publish(). Replies that are ready before may wait for its reply.
+  virtual void announce() {}
 
  protected:
   ~Exchange() = default;

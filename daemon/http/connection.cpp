@@ -27,6 +27,7 @@ Connection::Connection(ConnectionContext& context, Fd socket, Endpoints endpoint
 
 Connection::~Connection() {
   let_go_held();
+  drop_announced();
   if (socket_) context_.reactor.remove(socket_.get(), *this);
 }
 
@@ -229,6 +230,10 @@ void Connection::call_application() {
 }
 
 void Connection::publish() {
+  if (!in_call_) {
+    step_began_usec_ = context_.reactor.now_usec();
+    context_.held.step_begins(std::exchange(is_announced_, false));
+  }
   // What is still on its way (100 Continue) may not be torn apart by a handler.
   if (state_ == ConnectionState::calling && exchange_->output().empty())
     publish_call(socket_.get(), exchange_->request().method == "HEAD");
@@ -297,6 +302,7 @@ void Connection::reply_finished(bool) {
 
 /// The application is done with the exchange.
 void Connection::settle() {
+  drop_announced();
   if (upgraded_) return upgraded_->begin();
   if (state_ == ConnectionState::abandoned) return leave_abandoned();
   if (!exchange_->is_whole()) return cut();

@@ -72,6 +72,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
                                       WebSocketReceiver& receiver) override;
   bool input_ended() const override { return end_is_near_ || !client_connected(); }
   void publish() override;
+  void announce() override;
   void want_body() override;
   bool awaits_invitation() const override { return awaits_invitation_; }
 
@@ -107,6 +108,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   void note_progress(std::uint64_t sent_before);
   void note_all_taken();
   void let_go_held();
+  void drop_announced();
   void start_timeout(TimeoutList& list);
   void linger();
   void lose_client(int errno_value);
@@ -137,6 +139,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   std::unique_ptr<std::string> proxy_header_;
   /// When the application was called; before that, when the request's first bytes came.
   std::uint64_t begun_usec_ = 0;
+  /// When the application went on with it, after call_application().
+  std::uint64_t step_began_usec_ = 0;
   std::uint32_t lingered_ = 0;
   std::uint64_t skipped_ = 0;  ///< of this request's body, for nothing
   int requests_this_turn_ = 0;
@@ -146,9 +150,10 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   bool end_is_near_ = false;  ///< the client shut its side: read until the end shows
   bool watches_writable_ = false;
   bool in_call_ = false;
-  bool is_followed_ = false;  ///< by input that was read with the request, or that is to come
-  bool is_held_ = false;      ///< the whole reply is among the context's held ones
-  bool counted_ = false;      ///< call_begins() was told, request_done() not yet
+  bool is_followed_ = false;   ///< by input that was read with the request, or that is to come
+  bool is_announced_ = false;  ///< to the context's held replies: its call is to begin
+  bool is_held_ = false;       ///< the whole reply is among the context's held ones
+  bool counted_ = false;       ///< call_begins() was told, request_done() not yet
   bool has_served_ = false;
   bool is_unlogged_ = false;  ///< the access log's line of this request is to come
   bool resets_on_close_ = false;

@@ -8,8 +8,9 @@ namespace green::http {
 
 Result<void> Connection::send_last(const Frame& frame) {
   // The next request of its client would wait with it.
-  const bool may_wait = in_call_ && !is_followed_ && exchange_->output().empty() &&
-                        context_.held.may_hold(frame.size(), begun_usec_);
+  const bool may_wait = !is_followed_ && exchange_->output().empty() &&
+                        (in_call_ ? context_.held.may_hold(frame.size(), begun_usec_)
+                                  : context_.held.may_hold_in_step(frame.size(), step_began_usec_));
   if (!may_wait) return send(frame);
   if (!client_connected()) return fail(ErrorCode::unavailable, "the client is gone");
   withdraw_call();
@@ -25,6 +26,14 @@ void Connection::send_held(std::string_view rest) {
   if (state_ != ConnectionState::sending || !exchange_->output().empty()) return;
   reply_sent();
   if (is_reading() && (readable_ || !read_ahead_.empty())) context_.reactor.defer(*this);
+}
+
+void Connection::announce() {
+  if (!std::exchange(is_announced_, true)) context_.held.call_announced();
+}
+
+void Connection::drop_announced() {
+  if (std::exchange(is_announced_, false)) context_.held.call_dropped();
 }
 
 void Connection::let_go_held() {

@@ -30,10 +30,19 @@ HeldReplies::~HeldReplies() {
   of_process.compare_exchange_strong(self, nullptr);
 }
 
+bool HeldReplies::has_room_for(std::size_t size) const {
+  return !has_no_thread.load(std::memory_order_relaxed) && size <= largest_reply &&
+         count_.load(std::memory_order_relaxed) < slots_.size();
+}
+
 bool HeldReplies::may_hold(std::size_t size, std::uint64_t call_began_usec) const {
-  return reactor_.has_more_events() && !has_no_thread.load(std::memory_order_relaxed) &&
-         size <= largest_reply && count_.load(std::memory_order_relaxed) < slots_.size() &&
+  return reactor_.has_more_events() && has_room_for(size) &&
          monotonic_usec() - call_began_usec < quick_call_usec;
+}
+
+bool HeldReplies::may_hold_in_step(std::size_t size, std::uint64_t step_began_usec) const {
+  return announced_ > 0 && has_room_for(size) &&
+         monotonic_usec() - step_began_usec < quick_call_usec;
 }
 
 void HeldReplies::hold(HeldReplyOwner& owner, int socket, const Frame& frame) {
@@ -47,9 +56,21 @@ void HeldReplies::hold(HeldReplyOwner& owner, int socket, const Frame& frame) {
   count_.store(index + 1, std::memory_order_release);
   if (index != 0) return;
   first_held_usec_ = monotonic_usec();
-  reactor_.defer(*this);
+  reactor_.defer(*this, Defer::wait);
   turns_.fetch_add(1);
   if (!thread_watches_.load()) wake_thread();
+}
+
+void HeldReplies::call_dropped() {
+  --announced_;
+  if (announced_ == 0 && count_.load(std::memory_order_relaxed) != 0) reactor_.defer(*this);
+}
+
+void HeldReplies::step_begins(bool is_first) {
+  if (is_first) --announced_;
+  // Nobody is left to wait for.
+  if (announced_ == 0) return release();
+  before_call(reactor_.now_usec());
 }
 
 void HeldReplies::release() {

@@ -41,9 +41,12 @@ class HeldReplies final : Deferred {
   explicit HeldReplies(Reactor& reactor) : reactor_(reactor) {}
   ~HeldReplies() override;
 
-  /// Whether a reply of `size` bytes may wait, whose call began at `call_began_usec`: others wait
-  /// for theirs in this turn, and the call was quick.
+  /// Whether a reply of `size` bytes may wait, from within a call that began at `call_began_usec`:
+  /// others wait for theirs in this turn, and the call was quick.
   bool may_hold(std::size_t size, std::uint64_t call_began_usec) const;
+  /// The same, from within a step of a call that an outer loop (asyncio's) takes: others that were
+  /// announced are to begin.
+  bool may_hold_in_step(std::size_t size, std::uint64_t step_began_usec) const;
   /// Until the turn ends at the latest. The frame is copied.
   void hold(HeldReplyOwner& owner, int socket, const Frame& frame);
   /// Before the application is called, at `now_usec`.
@@ -52,6 +55,12 @@ class HeldReplies final : Deferred {
         now_usec - first_held_usec_ > longest_hold_usec)
       release();
   }
+  /// An outer loop is to begin a call: step_begins() follows for it, or call_dropped().
+  void call_announced() { ++announced_; }
+  /// The call will not begin.
+  void call_dropped();
+  /// Before each step, by the reactor's clock; `is_first` of a call that was announced.
+  void step_begins(bool is_first);
   /// The owner's socket is about to be closed: it gets what it takes of the reply, if any waits.
   void let_go(const HeldReplyOwner& owner);
 
@@ -70,6 +79,7 @@ class HeldReplies final : Deferred {
   };
 
   void run_deferred() override { release(); }
+  bool has_room_for(std::size_t size) const;
   void release();
   static void send_unclaimed(Slot& slot);
   void send_unclaimed();
@@ -80,6 +90,7 @@ class HeldReplies final : Deferred {
   std::array<Slot, 64> slots_;
   std::atomic<std::size_t> count_{0};  ///< slots in use: of these the first
   std::uint64_t first_held_usec_ = 0;
+  std::size_t announced_ = 0;  ///< calls that are to begin
 
   /// Held by the thread while it sends: who finds a slot `sending` waits for it.
   std::mutex mutex_;

@@ -195,6 +195,10 @@ void HttpExchange::publish() {
   if (stage_ == Stage::open && !writer_.head_made()) sink_->publish();
 }
 
+void HttpExchange::announce() {
+  if (stage_ == Stage::open) sink_->announce();
+}
+
 void HttpExchange::want_body() {
   if (stage_ == Stage::open) sink_->want_body();
 }

@@ -40,6 +40,8 @@ class ReplySink {
   virtual bool input_ended() const = 0;
   /// See Exchange::publish().
   virtual void publish() = 0;
+  /// See Exchange::announce().
+  virtual void announce() = 0;
   /// See Exchange::want_body().
   virtual void want_body() = 0;
   /// The client sends no body before it is asked to (Expect: 100-continue), which it was not yet.
@@ -76,6 +78,7 @@ class HttpExchange final : public Exchange {
   std::uint64_t unsent() const override { return output_.size(); }
   void watch(ExchangeWatcher* watcher) override { watcher_ = watcher; }
   void publish() override;
+  void announce() override;
   bool body_is_whole() const override { return parser_.is_complete(); }
   void want_body() override;
 

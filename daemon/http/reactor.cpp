@@ -87,7 +87,8 @@ void Reactor::remove(int fd, EventHandler& handler) {
   }
 }
 
-void Reactor::defer(Deferred& work) {
+void Reactor::defer(Deferred& work, Defer how) {
+  if (how == Defer::wake) is_deferred_work_due_ = true;
   if (work.queued_in_ != nullptr) return;
   work.queued_in_ = this;
   deferred_.push_back(&work);
@@ -157,7 +158,7 @@ std::optional<std::uint64_t> Reactor::next_deadline() const {
   const auto consider = [&earliest](std::uint64_t deadline) {
     if (!earliest || deadline < *earliest) earliest = deadline;
   };
-  if (!deferred_.empty()) consider(now_usec_);
+  if (is_deferred_work_due_) consider(now_usec_);
   for (const TimeoutList* list : timeout_lists_) {
     if (list == nullptr) continue;
     if (const auto deadline = list->next_deadline()) consider(*deadline);
@@ -183,7 +184,7 @@ int Reactor::wait_timeout_msec() const {
 Result<int> Reactor::wait(bool may_block) {
   int count = epoll_wait(epoll_.get(), batch_.data(), static_cast<int>(batch_.size()), 0);
   int error = errno;
-  if (count == 0 && may_block && deferred_.empty() && !stopped_) {
+  if (count == 0 && may_block && !is_deferred_work_due_ && !stopped_) {
     block_timeout_msec_ = wait_timeout_msec();
     if (block_timeout_msec_ > 0) {
       block_result_ = -1;
@@ -231,6 +232,7 @@ void Reactor::run_deferred() {
   if (deferred_.empty()) return;
   // What is deferred meanwhile runs on the next turn, so that events get their turn too.
   running_deferred_.swap(deferred_);
+  is_deferred_work_due_ = false;
   for (Deferred*& place : running_deferred_) {
     Deferred* const work = std::exchange(place, nullptr);
     if (work == nullptr) continue;

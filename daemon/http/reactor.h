@@ -48,6 +48,10 @@ class Deferred {
 
 enum class Priority { normal, urgent };
 
+/// Whether the loop turns at once for the sake of what is deferred, or that waits for the next
+/// turn, whatever that is for: at most as long as a turn may block.
+enum class Defer { wake, wait };
+
 class Reactor {
  public:
   using Wait = std::function<void()>;
@@ -66,7 +70,7 @@ class Reactor {
   /// fine.
   void remove(int fd, EventHandler& handler);
 
-  void defer(Deferred& work);
+  void defer(Deferred& work, Defer how = Defer::wake);
   /// Of the loop's turns, the number of this one.
   std::uint64_t turn_number() const { return turn_number_; }
   /// From within on_events(): others wait for theirs in this turn.
@@ -137,6 +141,7 @@ class Reactor {
 
   std::vector<Deferred*> deferred_;
   std::vector<Deferred*> running_deferred_;
+  bool is_deferred_work_due_ = false;
   std::vector<Timer> timers_;
   TimerId last_timer_ = 0;
   std::vector<TimeoutList*> timeout_lists_;

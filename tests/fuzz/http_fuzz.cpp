@@ -28,7 +28,9 @@ struct Manners {
   bool out_of_time = false;  ///< every time limit is over at once
   bool meets_drain = false;  ///< the server begins to drain after the first piece
   bool is_streamed = false;  ///< to an application that takes bodies as they come
-  bool has_company = false;  ///< others are ready in each turn: what came is read ahead of them
+  /// Others are ready in each turn, and one is about to be answered: what came is read ahead of
+  /// them, and what is answered waits for them.
+  bool has_company = false;
   /// Nothing that depends on time or on the other's pace.
   bool is_calm() const {
     return !reads_late && !leaves && !out_of_time && !meets_drain && !is_streamed;
@@ -91,11 +93,8 @@ class Exchanges {
     if (!reactor) std::abort();
     reactor_ = std::move(*reactor);
     server_ = Server::create(*reactor_, application_, observer_, make_limits(first, manners));
-    if (manners.has_company && !reactor_->add(company_.fd(), EPOLLIN, company_)) std::abort();
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
-    client_ = Fd(ends[0]);
-    if (!server_->adopt(Fd(ends[1]))) std::abort();
+    if (manners.has_company) bring_company();
+    client_ = connect();
   }
 
   Outcome run(std::string_view input) {
@@ -116,6 +115,8 @@ class Exchanges {
     } else {
       shutdown(client_.get(), SHUT_WR);
     }
+    application_.end_company();
+    company_client_.reset();
     for (int i = 0; i < 1000 && server_->connection_count() > 0; ++i) {
       turn();
       read();
@@ -127,6 +128,21 @@ class Exchanges {
   }
 
  private:
+  Fd connect() {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
+    if (!server_->adopt(Fd(ends[1]))) std::abort();
+    return Fd(ends[0]);
+  }
+  void bring_company() {
+    if (!reactor_->add(company_.fd(), EPOLLIN, company_)) std::abort();
+    company_client_ = connect();
+    const std::string request =
+        "GET " + std::string(ScriptedApplication::company) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+    if (::send(company_client_.get(), request.data(), request.size(), MSG_NOSIGNAL) <= 0)
+      std::abort();
+    turn();
+  }
   void turn() {
     if (!reactor_->turn(false)) std::abort();
     application_.go_on();
@@ -147,6 +163,7 @@ class Exchanges {
   ScriptedApplication application_;
   ServerObserver observer_;
   std::unique_ptr<Server> server_;
+  Fd company_client_;
   Fd client_;
   std::string replies_;
 };

@@ -27,15 +27,29 @@ class ScriptedApplication final : public Application {
   void call(Exchange& exchange) override {
     const Request& request = exchange.request();
     check(request);
+    if (request.path == company) {
+      exchange.announce();
+      company_ = &exchange;
+      return;
+    }
     log_request(request);
     if (!streams_) log_body(*request.body);
     heads.push_back(request.method == "HEAD");
     play({.exchange = &exchange, .script = std::string(request.path)});
   }
 
-  /// Goes on with the exchanges that wait.
+  /// Goes on with the exchanges that wait, as an outer loop does.
   void go_on() {
-    for (Play& one : std::exchange(pending_, {})) play(std::move(one));
+    for (Play& one : std::exchange(pending_, {})) {
+      one.exchange->publish();
+      play(std::move(one));
+    }
+  }
+
+  /// The path of a request that is always about to begin: replies wait for its reply.
+  static constexpr std::string_view company = "/company/";
+  void end_company() {
+    if (company_ != nullptr) std::exchange(company_, nullptr)->finish();
   }
 
   std::vector<bool> heads;  ///< for each request in order: whether it was a HEAD
@@ -116,6 +130,7 @@ class ScriptedApplication final : public Application {
         case 'a':
           return exchange.abort();
         case 'l':
+          if (one.steps == 1) exchange.announce();
           pending_.push_back(std::move(one));
           return;
         case 'r':
@@ -202,6 +217,7 @@ class ScriptedApplication final : public Application {
 
   const bool streams_;
   std::vector<Play> pending_;
+  Exchange* company_ = nullptr;
 };
 
 }  // namespace green::http

@@ -245,5 +245,170 @@ TEST_F(HeldReply, OfMoreClientsThanThereAreSlotsForLeaves) {
   for (const Fd& client : many) EXPECT_TRUE(take(client).ends_with(body));
 }
 
+/// The same, of calls that begin after the turn, on the rounds of an outer loop.
+class HeldReplyOfAStep : public HeldReply {
+ protected:
+  void SetUp() override {
+    for (Fd& client : clients) client = connect();
+    application.answer = [this](Exchange& exchange) {
+      exchange.announce();
+      steps.push_back([this, &exchange] {
+        reactor->refresh_now();
+        exchange.publish();
+        const auto call = calls++;
+        if (during) during(call);
+        if (call == waits_for_something) return;
+        ASSERT_TRUE(exchange.start(200, "OK", {}));
+        exchange.finish(body);
+      });
+    };
+  }
+  /// All but the last `left` steps.
+  void run_steps(std::size_t left = 0) {
+    while (steps.size() > left) {
+      const auto step = std::move(steps.front());
+      steps.erase(steps.begin());
+      step();
+    }
+  }
+  bool waits_for_its_turn(std::size_t call) {
+    bool waits = false;
+    during = [&](std::size_t now) {
+      if (now % clients.size() == call) waits = !has_reply(clients[0]);
+    };
+    for (int i = 0; i < 100 && !waits; ++i) {
+      ask_all();
+      run_steps();
+      for (const Fd& client : clients) EXPECT_TRUE(take(client).ends_with(body));
+    }
+    EXPECT_EQ(static_cast<std::size_t>(observer.done), calls);
+    return waits;
+  }
+
+  std::vector<std::function<void()>> steps;
+  std::size_t waits_for_something = SIZE_MAX;
+};
+
+TEST_F(HeldReplyOfAStep, WaitsForOthersThatAreToBegin) { EXPECT_TRUE(waits_for_its_turn(1)); }
+
+TEST_F(HeldReplyOfAStep, LeavesBeforeTheLastOfThemBegins) {
+  during = [&](std::size_t call) {
+    if (call != clients.size() - 1) return;
+    for (std::size_t i = 0; i < call; ++i) EXPECT_TRUE(has_reply(clients[i])) << i;
+  };
+  ask_all();
+  run_steps();
+  expect_all_answered();
+}
+
+TEST_F(HeldReplyOfAStep, AloneLeavesAtOnce) {
+  send(clients[0], get);
+  turn(1);
+  run_steps();
+  EXPECT_TRUE(take(clients[0]).ends_with(body));
+}
+
+TEST_F(HeldReplyOfAStep, IsNoneWhereAllHaveBegun) {
+  waits_for_something = 0;
+  Exchange* first = nullptr;
+  const auto answer = application.answer;
+  application.answer = [&](Exchange& exchange) {
+    if (first == nullptr) first = &exchange;
+    answer(exchange);
+  };
+  ask_all();
+  run_steps();
+  EXPECT_FALSE(has_reply(clients[0]));
+  first->publish();
+  ASSERT_TRUE(first->start(200, "OK", {}));
+  first->finish(body);
+  expect_all_answered();
+}
+
+TEST_F(HeldReplyOfAStep, IsSentWhileTheNextStepGoesOn) {
+  bool came = false;
+  during = [&](std::size_t call) {
+    if (call == 1) came = has_reply(clients[0], std::chrono::seconds(10));
+  };
+  ask_all();
+  run_steps();
+  EXPECT_TRUE(came);
+  expect_all_answered();
+}
+
+TEST_F(HeldReplyOfAStep, IsNoneOfASlowStep) {
+  during = [this](std::size_t call) {
+    if (call == 0) be_busy_for(microseconds(HeldReplies::quick_call_usec + 100));
+    if (call == 1) {
+      EXPECT_TRUE(has_reply(clients[0]));
+    }
+  };
+  ask_all();
+  run_steps();
+  expect_all_answered();
+}
+
+TEST_F(HeldReplyOfAStep, LeavesBeforeTheStepsAfterItAddUp) {
+  std::vector<bool> came;
+  during = [&](std::size_t) {
+    came.push_back(has_reply(clients[0]));
+    be_busy_for(microseconds(HeldReplies::quick_call_usec * 4 / 5));
+  };
+  ask_all();
+  run_steps();
+  EXPECT_TRUE(came[7]);
+  expect_all_answered();
+}
+
+TEST_F(HeldReplyOfAStep, LeavesOnTheNextTurnWhereTheLastOfThemNeverBegins) {
+  ask_all();
+  run_steps(1);
+  turn(1);
+  for (std::size_t i = 0; i < clients.size() - 1; ++i)
+    EXPECT_TRUE(take(clients[i]).ends_with(body)) << i;
+  run_steps();
+  EXPECT_TRUE(take(clients.back()).ends_with(body));
+  EXPECT_EQ(observer.done, static_cast<int>(clients.size()));
+}
+
+TEST_F(HeldReplyOfAStep, LeavesSoonWhereTheLastOfThemIsAbortedBeforeItBegins) {
+  Exchange* last = nullptr;
+  const auto answer = application.answer;
+  application.answer = [&](Exchange& exchange) {
+    last = &exchange;
+    answer(exchange);
+  };
+  ask_all();
+  run_steps(1);
+  last->abort();
+  EXPECT_LE(reactor->next_turn_due(), reactor->now_usec());
+  turn(1);
+  for (std::size_t i = 0; i < clients.size() - 1; ++i)
+    EXPECT_TRUE(take(clients[i]).ends_with(body)) << i;
+  EXPECT_TRUE(take(clients.back()).starts_with("HTTP/1.1 500 "));
+}
+
+TEST_F(HeldReplyOfAStep, OfAClientThatLeftDoesNoHarm) {
+  during = [this](std::size_t call) {
+    if (call == 1) clients[0].reset();
+  };
+  ask_all();
+  clients[3].reset();
+  run_steps();
+  turn();
+  EXPECT_EQ(observer.closed, 2);
+  EXPECT_EQ(observer.done, 9);
+  for (const std::size_t other : {1, 2, 4, 5, 6, 7, 8})
+    EXPECT_TRUE(take(clients[other]).ends_with(body)) << other;
+}
+
+TEST_F(HeldReplyOfAStep, IsLetGoWithItsServer) {
+  ask_all();
+  run_steps(2);
+  steps.clear();
+  server.reset();
+  EXPECT_TRUE(take(clients[0]).ends_with(body));
+}
+
 }  // namespace
 }  // namespace green::http

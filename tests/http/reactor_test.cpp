@@ -124,6 +124,21 @@ TEST_F(Reactors, RunDeferredWorkOnceAndBeforeBlocking) {
   EXPECT_EQ(runs, 1);
 }
 
+TEST_F(Reactors, DoNotTurnForWorkThatCanWait) {
+  Work work;
+  int runs = 0;
+  work.act = [&] { ++runs; };
+  reactor->defer(work, Defer::wait);
+  EXPECT_FALSE(reactor->next_deadline());
+  reactor->defer(work);
+  EXPECT_TRUE(reactor->next_deadline());
+  ASSERT_TRUE(reactor->turn(false));
+  EXPECT_EQ(runs, 1);
+  reactor->defer(work, Defer::wait);
+  ASSERT_TRUE(reactor->turn(false));
+  EXPECT_EQ(runs, 2);
+}
+
 TEST_F(Reactors, ForgetDeferredWorkThatIsDestroyed) {
   Work first;
   auto second = std::make_unique<Work>();

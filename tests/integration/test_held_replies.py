@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -54,3 +55,51 @@ def test_a_crash_takes_no_reply_with_it_that_was_made_before(site, path):
         if read_all(fatal) == b"":
             raise ConnectionResetError
     greend.wait_log(r"ended unexpectedly: signal (11|6) \((SEGV|ABRT)\)")
+
+
+ASGI = """
+import os, signal, time
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    path = scope["path"]
+    if path == "/block":
+        time.sleep(8)
+    if path == "/segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+    if path == "/block_after":
+        time.sleep(8)
+"""
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def asgi_greend(site, request):
+    site.code(ASGI)
+    return site.start(f"--python={sys.prefix}", f"--loop={request.param}", "--lifespan=off", workers=1)
+
+
+@pytest.mark.parametrize("path", ["/block", "/block_after"])
+def test_an_asgi_reply_does_not_wait_for_a_task_that_holds_up_the_loop(asgi_greend, path):
+    began = time.monotonic()
+    clients = arrive_together(asgi_greend, "/pid", path, "/pid")
+    clients[0].settimeout(6)
+    assert status_of_reply(clients[0]) == 200, "the reply waited for another request"
+    if path == "/block_after":
+        clients[1].settimeout(6)
+        assert status_of_reply(clients[1]) == 200, "the reply waited for what its application does after it"
+    assert time.monotonic() - began < 7
+    assert all(status_of_reply(client) == 200 for client in clients[1 if path == "/block" else 2:])
+
+
+def test_a_crash_takes_no_asgi_reply_with_it_that_was_made_before(asgi_greend):
+    before, fatal, after = arrive_together(asgi_greend, "/pid", "/segfault", "/pid")
+    before.settimeout(10)
+    assert status_of_reply(before) == 200
+    for client in (fatal, after):
+        with pytest.raises(OSError):
+            if read_all(client) == b"":
+                raise ConnectionResetError
+    asgi_greend.wait_log(r"ended unexpectedly: signal 11 \(SEGV\)")
