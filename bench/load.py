@@ -102,15 +102,18 @@ class Load:
     kinds_of_errors: str
 
 
-def wrk(port, app, seconds, cpus, connections=CONNECTIONS, headers=None):
+def wrk(port, app, seconds, cpus, connections=CONNECTIONS, headers=None, pace=None):
+    """Loads a server; `pace`: the least and the most ms that a connection waits before each request."""
     program = shutil.which("wrk")
     if not program:
         raise Failure("wrk is not installed (Debian package wrk)")
     command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", WRK_SCRIPT]
     command += [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
-    command.append(f"http://127.0.0.1:{port}/")
+    command += [f"http://127.0.0.1:{port}/", "--"]
     if app.post:
-        command += ["--", "POST", str(app.post)]
+        command.append(f"post={app.post}")
+    if pace:
+        command.append(f"pace={pace[0]}-{pace[1]}")
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, preexec_fn=prepared(cpus), env={**os.environ, "LC_ALL": "C"})
     try:

@@ -1,10 +1,18 @@
--- wrk's summary as one line of JSON. Arguments after "--": a method and the size of the body to send.
+-- wrk's summary as one line of JSON. Arguments after "--": post=BYTES sends a body of that size,
+-- pace=LEAST-MOST waits so many milliseconds before each request of a connection.
 
 function init(arguments)
-   if arguments[1] then
-      wrk.method = arguments[1]
-      wrk.body = string.rep("x", tonumber(arguments[2]))
-      wrk.headers["Content-Type"] = "application/octet-stream"
+   for _, argument in ipairs(arguments) do
+      local size = argument:match("^post=(%d+)$")
+      local least, most = argument:match("^pace=(%d+)-(%d+)$")
+      if size then
+         wrk.method = "POST"
+         wrk.body = string.rep("x", tonumber(size))
+         wrk.headers["Content-Type"] = "application/octet-stream"
+      elseif least then
+         least, most = tonumber(least), tonumber(most)
+         delay = function() return math.random(least, most) end
+      end
    end
 end
 
