@@ -1,10 +1,11 @@
 #include "python/heap_holes.h"
 
 #include <Python.h>
-#include <sys/mman.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +14,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "common/fd.h"
 
 namespace green::python {
 namespace {
@@ -46,20 +49,23 @@ Mapping read_mapping(std::string_view line) {
   return mapping;
 }
 
-/// Which pages of this process's private writable memory are there, as of now.
+/// Which pages of this process's private writable memory are there, as of now. By proc(5)'s
+/// pagemap: mincore(2) is in none of systemd's sets of system calls that a service's sandbox
+/// allows.
 class ResidentPages {
  public:
-  ResidentPages() {
+  Result<void> read() {
     std::ifstream maps("/proc/self/maps");
+    const Fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+    if (!maps || !pagemap) return fail_errno("/proc/self/pagemap");
     for (std::string line; std::getline(maps, line);) {
       const Mapping mapping = read_mapping(line);
-      const std::size_t size = mapping.end - mapping.begin;
-      if (!mapping.is_ours || size > largest_heap) continue;
-      std::vector<unsigned char> states(size / page_);
-      auto* const address = reinterpret_cast<void*>(mapping.begin);
-      if (::mincore(address, size, states.data()) == 0)
-        ranges_.push_back({.begin = mapping.begin, .states = std::move(states)});
+      if (!mapping.is_ours || mapping.end - mapping.begin > largest_heap) continue;
+      auto states = read_states(pagemap.get(), mapping);
+      if (!states) return fail(std::move(states.error()));
+      ranges_.push_back({.begin = mapping.begin, .states = std::move(*states)});
     }
+    return {};
   }
 
   bool hold_part_of(const void* block, std::size_t size) const {
@@ -73,15 +79,33 @@ class ResidentPages {
  private:
   struct Range {
     std::uintptr_t begin;
-    std::vector<unsigned char> states;  ///< a byte a page; the lowest bit: it is there
+    std::vector<bool> states;  ///< of each page: whether it is there, in memory or swapped out
   };
+
+  Result<std::vector<bool>> read_states(int pagemap, const Mapping& mapping) const {
+    constexpr std::uint64_t present_or_swapped = std::uint64_t{3} << 62;
+    const std::size_t count = (mapping.end - mapping.begin) / page_;
+    std::vector<bool> states(count);
+    std::array<std::uint64_t, 4096> entries;
+    for (std::size_t done = 0; done < count;) {
+      const auto wanted = std::min(count - done, entries.size()) * sizeof entries[0];
+      const auto offset = (mapping.begin / page_ + done) * sizeof entries[0];
+      const auto got = ::pread(pagemap, entries.data(), wanted, static_cast<off_t>(offset));
+      if (got <= 0) return fail_errno("reading /proc/self/pagemap");
+      const auto pages = static_cast<std::size_t>(got) / sizeof entries[0];
+      for (std::size_t i = 0; i < pages; ++i)
+        states[done + i] = (entries[i] & present_or_swapped) != 0;
+      done += pages;
+    }
+    return states;
+  }
 
   bool hold(std::uintptr_t page) const {
     auto range = std::ranges::upper_bound(ranges_, page, {}, &Range::begin);
     if (range == ranges_.begin()) return false;
     --range;
     const std::size_t index = (page - range->begin) / page_;
-    return index < range->states.size() && (range->states[index] & 1U) != 0;
+    return index < range->states.size() && range->states[index];
   }
 
   std::uintptr_t page_ = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -107,14 +131,16 @@ void fill(const ResidentPages& resident, std::size_t size, Allocate allocate, Gi
 
 }  // namespace
 
-void fill_heap_holes() {
-  const ResidentPages resident;
+Result<void> fill_heap_holes() {
+  ResidentPages resident;
+  if (auto read = resident.read(); !read) return read;
   for (std::size_t size = largest_small_block; size >= small_step; size -= small_step)
     fill(resident, size, PyObject_Malloc, PyObject_Free);
   for (std::size_t size = largest_block; size > largest_fine_block; size -= size / 8)
     fill(resident, size, std::malloc, std::free);
   for (std::size_t size = largest_fine_block; size >= least_block; size -= small_step)
     fill(resident, size, std::malloc, std::free);
+  return {};
 }
 
 }  // namespace green::python

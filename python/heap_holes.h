@@ -3,10 +3,13 @@
 // with the zygote, a request's few objects give each worker a copy of each of these pages.
 #pragma once
 
+#include "common/result.h"
+
 namespace green::python {
 
 /// In the zygote, before forks, on its only thread, with the GIL. What it takes is in memory
-/// already, and is never given back. Throws std::bad_alloc, having taken nothing.
-void fill_heap_holes();
+/// already, and is never given back. Having taken nothing: an error where /proc does not tell what
+/// is in memory; std::bad_alloc.
+Result<void> fill_heap_holes();
 
 }  // namespace green::python

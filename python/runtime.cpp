@@ -71,7 +71,9 @@ class CPythonRuntime final : public Runtime {
       py::module_ gc = py::module_::import("gc");
       gc.attr("collect")();
       gc.attr("freeze")();
-      fill_heap_holes();
+      if (const auto filled = fill_heap_holes(); !filled)
+        log_warning("preparing the forks failed, so workers share less memory: {}",
+                    filled.error().message());
     } catch (py::error_already_set& error) {
       error.restore();
       log_warning("preparing the forks failed, so workers share less memory: {}",

@@ -101,12 +101,13 @@ WsgiApplication::Outcome WsgiApplication::send_body(Call& call) {
 
 WsgiApplication::Outcome WsgiApplication::send_items(Call& call) {
   PyObject* items = call.result.get();
-  const Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PySequence_Fast_GET_ITEM(items, i);
-    if (i + 1 < count) {
-      if (!send_body_part(call.exchange, call.start_response, item)) return Outcome::failed;
-    } else if (!check_body_part(call.start_response, item, call.rest)) {
+  // A write may wait without the GIL, and other threads may have the list too.
+  const auto count = [items] { return PySequence_Fast_GET_SIZE(items); };
+  for (Py_ssize_t i = 0; i < count(); ++i) {
+    const PyRef item = PyRef::borrow(PySequence_Fast_GET_ITEM(items, i));
+    if (i + 1 < count()) {
+      if (!send_body_part(call.exchange, call.start_response, item.get())) return Outcome::failed;
+    } else if (!check_body_part(call.start_response, item.get(), call.rest)) {
       return Outcome::failed;
     }
   }

@@ -97,11 +97,13 @@ bool WsgiEnviron::give_back(PyRef environ) {
 
 std::optional<std::string_view> WsgiEnviron::path_info(const http::Request& request) {
   std::string_view path = request.path;
+  // OPTIONS of the server as a whole: PEP 3333 has no other word for it (RAW_URI tells).
+  if (path == "*") return std::string_view();
   if (path.contains('%')) {
     percent_decode(path, decoded_path_);
     path = decoded_path_;
   }
-  if (script_name_.empty() || path == "*") return path;
+  if (script_name_.empty()) return path;
   if (!path.starts_with(script_name_)) return std::nullopt;
   path.remove_prefix(script_name_.size());
   if (!path.empty() && path.front() != '/') return std::nullopt;

@@ -100,14 +100,14 @@ PyObject* take_line(WsgiInputObject& self, std::optional<std::uint64_t> limit) {
 PyObject* read(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
   WsgiInputObject& self = *as_input(object);
   std::optional<std::uint64_t> size;
-  if (!is_open(self) || !read_size(arguments, count, size)) return nullptr;
+  if (!read_size(arguments, count, size) || !is_open(self)) return nullptr;
   return take(self, std::min(size.value_or(remaining(self)), remaining(self)));
 }
 
 PyObject* readline(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
   WsgiInputObject& self = *as_input(object);
   std::optional<std::uint64_t> size;
-  if (!is_open(self) || !read_size(arguments, count, size)) return nullptr;
+  if (!read_size(arguments, count, size) || !is_open(self)) return nullptr;
   return take_line(self, size);
 }
 
@@ -115,9 +115,9 @@ PyObject* readline(PyObject* object, PyObject* const* arguments, Py_ssize_t coun
 PyObject* readlines(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
   WsgiInputObject& self = *as_input(object);
   std::optional<std::uint64_t> hint;
-  if (!is_open(self) || !read_size(arguments, count, hint)) return nullptr;
+  if (!read_size(arguments, count, hint)) return nullptr;
   PyRef lines = PyRef::steal(PyList_New(0));
-  if (!lines) return nullptr;
+  if (!lines || !is_open(self)) return nullptr;
   const std::uint64_t start = self.offset;
   const std::uint64_t enough = hint.value_or(0);
   while (remaining(self) > 0 && (enough == 0 || self.offset - start < enough)) {

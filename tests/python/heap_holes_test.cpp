@@ -48,7 +48,7 @@ TEST(HeapHoles, AreFilledInPythonsHeap) {
   const auto open = pages_with_holes(144, PyObject_Malloc, PyObject_Free);
   EXPECT_GT(new_blocks_on(open, 144, PyObject_Malloc), 0U) << "the test shows nothing";
   const auto filled = pages_with_holes(160, PyObject_Malloc, PyObject_Free);
-  fill_heap_holes();
+  ASSERT_TRUE(fill_heap_holes());
   EXPECT_EQ(new_blocks_on(filled, 160, PyObject_Malloc), 0U);
 }
 
@@ -58,7 +58,7 @@ TEST(HeapHoles, AreFilledInMallocsHeap) {
   const auto open = pages_with_holes(700, std::malloc, std::free);
   EXPECT_GT(new_blocks_on(open, 700, std::malloc), 50U) << "the test shows nothing";
   const auto filled = pages_with_holes(900, std::malloc, std::free);
-  fill_heap_holes();
+  ASSERT_TRUE(fill_heap_holes());
   // But for what the search itself took, and gave back.
   EXPECT_LT(new_blocks_on(filled, 900, std::malloc), 5U);
 }
@@ -80,18 +80,33 @@ TEST(HeapHoles, AreNotLookedForInWhatIsReservedByTheTerabyte) {
     const std::size_t room = data_bytes() + (std::size_t{1} << 28);
     const rlimit limit{.rlim_cur = room, .rlim_max = room};
     if (::setrlimit(RLIMIT_DATA, &limit) != 0) _exit(2);
-    fill_heap_holes();
-    _exit(0);
+    _exit(fill_heap_holes() ? 0 : 3);
   };
   EXPECT_EXIT(in_a_process_with_little_memory(), ::testing::ExitedWithCode(0), "");
 }
 
+TEST(HeapHoles, AreLeftAndSaidToBeWhereNothingTellsWhatIsInMemory) {
+  const auto in_a_process_that_opens_no_file = [] {
+    test_runtime()->freeze();  // imports what it needs
+    const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+    if (::setrlimit(RLIMIT_NOFILE, &none) != 0) _exit(1);
+    test_runtime()->freeze();
+    _exit(0);
+  };
+  EXPECT_EXIT(in_a_process_that_opens_no_file(), ::testing::ExitedWithCode(0),
+              "workers share less memory: .*pagemap");
+}
+
 TEST(HeapHoles, EndNoZygoteThatHasNoMemoryToLookForThem) {
   const auto in_a_process_without_memory = [] {
+    // A bit a page each. What may be written and what may not take turns, or they would be one.
     constexpr std::size_t reserved = std::size_t{3} << 30;
-    if (::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-      _exit(1);
+    for (int i = 0; i < 32; ++i) {
+      const int rights = i % 2 == 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
+      if (::mmap(nullptr, reserved, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) ==
+          MAP_FAILED)
+        _exit(1);
+    }
     const std::size_t room = data_bytes() + (std::size_t{1} << 18);
     const rlimit limit{.rlim_cur = room, .rlim_max = room};
     if (::setrlimit(RLIMIT_DATA, &limit) != 0) _exit(2);

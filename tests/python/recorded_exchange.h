@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,6 +63,7 @@ class RecordedExchange final : public Exchange {
     sent = true;
     parts.emplace_back(data);
     body += data;
+    if (on_write) on_write();
     return {};
   }
   void finish(std::string_view rest) override {
@@ -99,6 +101,7 @@ class RecordedExchange final : public Exchange {
   int aborts = 0;
   bool sent = false;
   bool gone = false;
+  std::function<void()> on_write;
 
  private:
   std::string target_;

@@ -536,5 +536,18 @@ def app(environ, start_response):
   EXPECT_EQ(exchange.body, "hello\n");
 }
 
+TEST(WsgiApplication, SendsOfAListWhatThereIsWhenItComesToIt) {
+  // Another thread has it too: a write may wait without the GIL.
+  Site site(
+      "parts = [b'a' * 1000, b'b' * 1000, b'c' * 1000]\n"
+      "def app(e, s):\n  s('200 OK', [])\n  return parts\n"
+      "def shrink(): parts.clear()\n");
+  RecordedExchange exchange;
+  exchange.on_write = [&site] { site.run("shrink"); };
+  site.call(exchange);
+  EXPECT_EQ(exchange.body, std::string(1000, 'a'));
+  EXPECT_EQ(exchange.finishes, 1);
+}
+
 }  // namespace
 }  // namespace green::python

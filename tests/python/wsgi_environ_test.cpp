@@ -49,6 +49,12 @@ TEST(WsgiEnviron, HoldsTheRequestLine) {
   EXPECT_EQ(text(environ, "SERVER_PROTOCOL"), "HTTP/1.0");
 }
 
+TEST(WsgiEnviron, HasNoPathWhereTheWholeServerIsMeant) {
+  const py::dict environ = environ_of(RecordedExchange("*"));
+  EXPECT_EQ(text(environ, "PATH_INFO"), "");
+  EXPECT_EQ(text(environ, "RAW_URI"), "*");
+}
+
 TEST(WsgiEnviron, SplitsThePathAtScriptName) {
   WsgiEnviron environ({.processes = true, .threads = false}, "/shop/\xc3\xa9");
   const auto parts_of = [&environ](const char* target) {
@@ -62,7 +68,7 @@ TEST(WsgiEnviron, SplitsThePathAtScriptName) {
   EXPECT_EQ(parts_of("/sho%70/%c3%a9/%2fa"), "/shop/\xc3\xa9|//a");
   EXPECT_EQ(parts_of("/shop/%C3%A9"), "/shop/\xc3\xa9|");
   EXPECT_EQ(parts_of("/shop/%C3%A9/"), "/shop/\xc3\xa9|/");
-  EXPECT_EQ(parts_of("*"), "/shop/\xc3\xa9|*");
+  EXPECT_EQ(parts_of("*"), "/shop/\xc3\xa9|");
   for (const char* target : {"/", "/shop", "/shop/%C3%A9x", "/SHOP/%C3%A9/", "/other"})
     EXPECT_EQ(parts_of(target), "(elsewhere)") << target;
 }

@@ -94,6 +94,16 @@ TEST_P(WsgiInputTest, IsClosedOnceTheRequestIsOver) {
     EXPECT_THROW(input.attr(method)(), py::error_already_set) << method;
 }
 
+/// As where another thread answers the request while the size's __index__ runs.
+TEST_P(WsgiInputTest, IsClosedByWhatASizeDoes) {
+  for (const char* method : {"read", "readline", "readlines"}) {
+    py::object input = input_of("abc");
+    py::dict names = run_python("class Size:\n  def __index__(self): return end() or 2\n");
+    names["end"] = py::cpp_function([&input] { WsgiInput::detach(input.ptr()); });
+    EXPECT_THROW(input.attr(method)(names["Size"]()), py::error_already_set) << method;
+  }
+}
+
 TEST(WsgiInput, CantBeMadeByPython) {
   http::Limits limits;
   http::Body body(limits);
