@@ -7,8 +7,9 @@
 namespace green::http {
 
 Result<void> Connection::send_last(const Frame& frame) {
-  // The next request of its client would wait with it.
-  const bool may_wait = !is_followed_ && exchange_->output().empty() &&
+  // The next request of its client would wait with it, or the end that tells that it is whole.
+  const bool may_wait = !is_followed_ && exchange_->keep_alive() && !is_refused_ &&
+                        exchange_->output().empty() &&
                         (in_call_ ? context_.held.may_hold(frame.size(), begun_usec_)
                                   : context_.held.may_hold_in_step(frame.size(), step_began_usec_));
   if (!may_wait) return send(frame);

@@ -161,6 +161,19 @@ TEST_F(HeldReply, IsWholeOrNotHeld) {
   for (const Fd& client : clients) EXPECT_NE(take(client).find("hello"), std::string::npos);
 }
 
+TEST_F(HeldReply, IsNotOneThatEndsWithItsConnection) {
+  bool ended = false;
+  std::string reply;
+  during = [&](std::size_t call) {
+    if (call == 1) reply = take(clients[0], &ended);
+  };
+  send(clients[0], "GET / HTTP/1.0\r\n\r\n");
+  for (std::size_t i = 1; i < clients.size(); ++i) send(clients[i], get);
+  turn(1);
+  EXPECT_TRUE(reply.ends_with(body));
+  EXPECT_TRUE(ended) << "its end waited for the next call";
+}
+
 TEST_F(HeldReply, IsSmall) {
   body = std::string(HeldReplies::largest_reply + 1, 'x');
   during = [this](std::size_t call) {
