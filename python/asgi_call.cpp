@@ -45,17 +45,25 @@ bool AsgiCall::open(http::Exchange& exchange, PyRef scope) {
   scope_ = std::move(scope);
   exchange.watch(this);
   const PyRef coroutine = scope_ && callables_.open(*this) ? AsgiCoroutine::create(*this) : PyRef();
-  if (coroutine) task_ = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
+  begun_usec_ = context_.loop.reactor().reactor().now_usec();
+  coroutine_ = coroutine.get();
+  exchange.announce();
+  PyRef task;
+  if (coroutine) task = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
+  // A task factory may run it at once (asyncio.eager_task_factory), and that was all of it: this is
+  // free for another request.
+  if (coroutine && coroutine_ == nullptr) {
+    if (!task) report("its task could not be made");
+    return true;
+  }
+  task_ = std::move(task);
   if (!task_) {
     if (coroutine) AsgiCoroutine::detach(coroutine.get());
     report("its task could not be made");
     end();
     return false;
   }
-  exchange.announce();
-  coroutine_ = coroutine.get();
-  begun_usec_ = context_.loop.reactor().reactor().now_usec();
-  watch_time();
+  if (exchange_ != nullptr && !exchange_->head_sent()) watch_time();
   return true;
 }
 

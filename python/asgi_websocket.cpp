@@ -43,15 +43,23 @@ bool AsgiWebSocket::open(http::Exchange& exchange, PyRef scope) {
   scope_ = std::move(scope);
   exchange.watch(this);
   const PyRef coroutine = scope_ && callables_.open(*this) ? AsgiCoroutine::create(*this) : PyRef();
-  if (coroutine) task_ = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
+  coroutine_ = coroutine.get();
+  PyRef task;
+  if (coroutine) task = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
+  // A task factory may run it at once (asyncio.eager_task_factory), and that was all of it.
+  if (coroutine && coroutine_ == nullptr) {
+    if (!task) report("its task could not be made");
+    return true;
+  }
+  task_ = std::move(task);
   if (!task_) {
     if (coroutine) AsgiCoroutine::detach(coroutine.get());
     report("its task could not be made");
     end(http::close_failed);
     return false;
   }
-  coroutine_ = coroutine.get();
-  context_.unanswered.start(*this, context_.loop.reactor().reactor().now_usec());
+  if (exchange_ != nullptr)
+    context_.unanswered.start(*this, context_.loop.reactor().reactor().now_usec());
   return true;
 }
 

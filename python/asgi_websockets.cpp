@@ -18,17 +18,21 @@ void AsgiWebSockets::open(http::Exchange& exchange, PyRef scope) {
       context_, messages_, [this](AsgiWebSocket& socket) { ended(socket); }));
   AsgiWebSocket& socket = *sockets_.back();
   socket.index_in_application = sockets_.size() - 1;
+  opening_ = &socket;
   socket.open(exchange, std::move(scope));
+  opening_ = nullptr;
+  ended_at_once_.reset();
 }
 
 void AsgiWebSockets::ended(AsgiWebSocket& socket) {
   const std::size_t index = socket.index_in_application;
-  const auto gone = std::move(sockets_[index]);
+  auto gone = std::move(sockets_[index]);
   if (index + 1 != sockets_.size()) {
     sockets_[index] = std::move(sockets_.back());
     sockets_[index]->index_in_application = index;
   }
   sockets_.pop_back();
+  if (&socket == opening_) ended_at_once_ = std::move(gone);
   on_end_();
 }
 

@@ -32,6 +32,9 @@ class AsgiWebSockets {
   AsgiWebSocketMessages messages_;
   std::function<void()> on_end_;
   std::vector<std::unique_ptr<AsgiWebSocket>> sockets_;
+  AsgiWebSocket* opening_ = nullptr;  ///< whose open() is under way
+  /// Until its open() returns.
+  std::unique_ptr<AsgiWebSocket> ended_at_once_;
 };
 
 }  // namespace green::python

@@ -91,7 +91,8 @@ class ResidentPages {
       const auto wanted = std::min(count - done, entries.size()) * sizeof entries[0];
       const auto offset = (mapping.begin / page_ + done) * sizeof entries[0];
       const auto got = ::pread(pagemap, entries.data(), wanted, static_cast<off_t>(offset));
-      if (got <= 0) return fail_errno("reading /proc/self/pagemap");
+      if (got < 0) return fail_errno("reading /proc/self/pagemap");
+      if (got == 0) return fail(ErrorCode::system, "/proc/self/pagemap ends before the memory");
       const auto pages = static_cast<std::size_t>(got) / sizeof entries[0];
       for (std::size_t i = 0; i < pages; ++i)
         states[done + i] = (entries[i] & present_or_swapped) != 0;

@@ -137,7 +137,7 @@ class Exchange {
   /// it never come back, a signal handler answers (stuck_call.h), until withdraw_call().
   virtual void publish() {}
   /// From within call(): the application is called on the outer loop's next round, which begins
-  /// with publish(). Replies that are ready before may wait for its reply.
+  /// with publish(). Replies that are ready before may wait for its reply, in this turn.
   virtual void announce() {}
 
  protected:

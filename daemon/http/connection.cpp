@@ -230,9 +230,11 @@ void Connection::call_application() {
 }
 
 void Connection::publish() {
-  if (!in_call_) {
+  if (in_call_) {
+    drop_announced();  // by who begins at once all the same
+  } else {
     step_began_usec_ = context_.reactor.now_usec();
-    context_.held.step_begins(std::exchange(is_announced_, false));
+    context_.held.step_begins(std::exchange(announced_, 0));
   }
   // What is still on its way (100 Continue) may not be torn apart by a handler.
   if (state_ == ConnectionState::calling && exchange_->output().empty())

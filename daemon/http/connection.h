@@ -139,6 +139,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   std::unique_ptr<std::string> proxy_header_;
   /// When the application was called; before that, when the request's first bytes came.
   std::uint64_t begun_usec_ = 0;
+  /// By the context's held replies, until its call begins; 0: it was not.
+  std::uint64_t announced_ = 0;
   /// When the application went on with it, after call_application().
   std::uint64_t step_began_usec_ = 0;
   std::uint32_t lingered_ = 0;
@@ -150,10 +152,9 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   bool end_is_near_ = false;  ///< the client shut its side: read until the end shows
   bool watches_writable_ = false;
   bool in_call_ = false;
-  bool is_followed_ = false;   ///< by input that was read with the request, or that is to come
-  bool is_announced_ = false;  ///< to the context's held replies: its call is to begin
-  bool is_held_ = false;       ///< the whole reply is among the context's held ones
-  bool counted_ = false;       ///< call_begins() was told, request_done() not yet
+  bool is_followed_ = false;  ///< by input that was read with the request, or that is to come
+  bool is_held_ = false;      ///< the whole reply is among the context's held ones
+  bool counted_ = false;      ///< call_begins() was told, request_done() not yet
   bool has_served_ = false;
   bool is_unlogged_ = false;  ///< the access log's line of this request is to come
   bool resets_on_close_ = false;

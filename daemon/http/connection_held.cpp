@@ -30,11 +30,11 @@ void Connection::send_held(std::string_view rest) {
 }
 
 void Connection::announce() {
-  if (!std::exchange(is_announced_, true)) context_.held.call_announced();
+  if (announced_ == 0) announced_ = context_.held.announce_call();
 }
 
 void Connection::drop_announced() {
-  if (std::exchange(is_announced_, false)) context_.held.call_dropped();
+  if (announced_ != 0) context_.held.call_dropped(std::exchange(announced_, 0));
 }
 
 void Connection::let_go_held() {

@@ -41,7 +41,7 @@ bool HeldReplies::may_hold(std::size_t size, std::uint64_t call_began_usec) cons
 }
 
 bool HeldReplies::may_hold_in_step(std::size_t size, std::uint64_t step_began_usec) const {
-  return announced_ > 0 && has_room_for(size) &&
+  return awaits_call() && has_room_for(size) &&
          monotonic_usec() - step_began_usec < quick_call_usec;
 }
 
@@ -61,15 +61,23 @@ void HeldReplies::hold(HeldReplyOwner& owner, int socket, const Frame& frame) {
   if (!thread_watches_.load()) wake_thread();
 }
 
-void HeldReplies::call_dropped() {
+std::uint64_t HeldReplies::announce_call() {
+  const std::uint64_t turn = reactor_.turn_number();
+  if (std::exchange(announced_in_turn_, turn) != turn) announced_ = 0;
+  ++announced_;
+  return turn;
+}
+
+void HeldReplies::call_dropped(std::uint64_t announced) {
+  if (announced != announced_in_turn_) return;
   --announced_;
   if (announced_ == 0 && count_.load(std::memory_order_relaxed) != 0) reactor_.defer(*this);
 }
 
-void HeldReplies::step_begins(bool is_first) {
-  if (is_first) --announced_;
+void HeldReplies::step_begins(std::uint64_t announced) {
+  if (announced != 0 && announced == announced_in_turn_) --announced_;
   // Nobody is left to wait for.
-  if (announced_ == 0) return release();
+  if (!awaits_call()) return release();
   before_call(reactor_.now_usec());
 }
 

@@ -55,12 +55,13 @@ class HeldReplies final : Deferred {
         now_usec - first_held_usec_ > longest_hold_usec)
       release();
   }
-  /// An outer loop is to begin a call: step_begins() follows for it, or call_dropped().
-  void call_announced() { ++announced_; }
-  /// The call will not begin.
-  void call_dropped();
-  /// Before each step, by the reactor's clock; `is_first` of a call that was announced.
-  void step_begins(bool is_first);
+  /// An outer loop is to begin a call before the reactor's next turn; later on nobody waits for it.
+  /// step_begins() follows for it, or call_dropped(), with what this returns, which is never 0.
+  std::uint64_t announce_call();
+  /// The call will not begin, or has begun within the turn.
+  void call_dropped(std::uint64_t announced);
+  /// Before each step, by the reactor's clock; `announced` 0: not the first one of its call.
+  void step_begins(std::uint64_t announced);
   /// The owner's socket is about to be closed: it gets what it takes of the reply, if any waits.
   void let_go(const HeldReplyOwner& owner);
 
@@ -80,6 +81,9 @@ class HeldReplies final : Deferred {
 
   void run_deferred() override { release(); }
   bool has_room_for(std::size_t size) const;
+  bool awaits_call() const {
+    return announced_ > 0 && announced_in_turn_ == reactor_.turn_number();
+  }
   void release();
   static void send_unclaimed(Slot& slot);
   void send_unclaimed();
@@ -90,7 +94,8 @@ class HeldReplies final : Deferred {
   std::array<Slot, 64> slots_;
   std::atomic<std::size_t> count_{0};  ///< slots in use: of these the first
   std::uint64_t first_held_usec_ = 0;
-  std::size_t announced_ = 0;  ///< calls that are to begin
+  std::size_t announced_ = 0;  ///< calls that are to begin, of those of a turn
+  std::uint64_t announced_in_turn_ = 0;
 
   /// Held by the thread while it sends: who finds a slot `sending` waits for it.
   std::mutex mutex_;

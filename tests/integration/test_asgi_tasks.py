@@ -7,7 +7,7 @@ import time
 import pytest
 
 from http_client import read_all
-from test_websockets import RawClient, connect
+from test_websockets import HANDSHAKE, RawClient, connect
 
 LONG = 20
 
@@ -217,3 +217,40 @@ def make():
     """)
     greend = site.start(f"--python={sys.prefix}", "--loop=loops:make", workers=1)
     assert greend.get("/some").text == "GET /some"
+
+
+AT_ONCE = """
+import asyncio, os
+
+def run_at_once(loop, coroutine, **more):
+    future = loop.create_future()
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        future.set_result(None)
+        return future
+    raise RuntimeError("it waits for something")
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        asyncio.get_running_loop().set_task_factory(run_at_once)
+        await send({"type": "lifespan.startup.complete"})
+        return await asyncio.Event().wait()
+    if scope["type"] == "websocket":
+        return await send({"type": "websocket.close"})
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+def test_tasks_that_a_factory_runs_at_once_may_be_over_then(start):
+    greend = start(AT_ONCE, "--timeout=1")
+    worker = greend.get("/").text
+    until = time.monotonic() + 2  # past `timeout`, of which the first of them must hear nothing
+    while time.monotonic() < until:
+        with greend.socket() as client:
+            client.sendall(HANDSHAKE.format(path="/", version=13, more="").encode())
+            assert b" 403 " in client.recv(65536)
+        assert greend.get("/").text == worker
+    assert "not answered within timeout" not in greend.log()
