@@ -35,7 +35,7 @@ AsgiCall::~AsgiCall() {
   callables_.close(PyRef());
 }
 
-bool AsgiCall::open(http::Exchange& exchange, PyRef scope) {
+void AsgiCall::open(http::Exchange& exchange, PyRef scope) {
   exchange_ = &exchange;
   reply_ = Reply::none;
   has_trailers_ = false;
@@ -44,27 +44,18 @@ bool AsgiCall::open(http::Exchange& exchange, PyRef scope) {
   name_.assign(request.method).append(" ").append(request.path.substr(0, logged_target_size));
   scope_ = std::move(scope);
   exchange.watch(this);
-  const PyRef coroutine = scope_ && callables_.open(*this) ? AsgiCoroutine::create(*this) : PyRef();
   begun_usec_ = context_.loop.reactor().reactor().now_usec();
-  coroutine_ = coroutine.get();
   exchange.announce();
-  PyRef task;
-  if (coroutine) task = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
-  // A task factory may run it at once (asyncio.eager_task_factory), and that was all of it: this is
-  // free for another request.
-  if (coroutine && coroutine_ == nullptr) {
-    if (!task) report("its task could not be made");
-    return true;
-  }
-  task_ = std::move(task);
-  if (!task_) {
-    if (coroutine) AsgiCoroutine::detach(coroutine.get());
+  auto begun = AsgiCoroutine::Begun::failed;
+  if (scope_ && callables_.open(*this))
+    begun = AsgiCoroutine::begin(*this, context_.loop, latin1(name_), coroutine_, task_);
+  // Over: this is free for another request.
+  if (begun == AsgiCoroutine::Begun::over) return;
+  if (begun == AsgiCoroutine::Begun::failed) {
     report("its task could not be made");
-    end();
-    return false;
+    return end();
   }
   if (exchange_ != nullptr && !exchange_->head_sent()) watch_time();
-  return true;
 }
 
 /// The application has its time from now on to begin its reply.

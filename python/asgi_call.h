@@ -46,8 +46,9 @@ class AsgiCall final : http::ExchangeWatcher,
   explicit AsgiCall(AsgiContext& context) : context_(context) {}
   ~AsgiCall() override;
 
-  /// Begins the request's task. False: it was answered with 500 instead.
-  bool open(http::Exchange& exchange, PyRef scope);
+  /// Begins the request's task, which may be over then; where it can't, the request is answered
+  /// with 500.
+  void open(http::Exchange& exchange, PyRef scope);
   /// Cancels the task. The reply, if there is none yet, is 504 for one that outlived its time.
   void give_up();
   /// "GET /path"

@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "common/log.h"
 #include "python/awaitable.h"
 #include "python/callable_type.h"
+#include "python/traceback.h"
 
 namespace green::python {
 namespace {
@@ -128,9 +130,7 @@ PyObject* attribute(PyObject* object, PyObject* name) {
   return PyObject_GetAttr(self.inner, name);
 }
 
-}  // namespace
-
-PyRef AsgiCoroutine::create(Owner& owner) {
+PyRef create(AsgiCoroutine::Owner& owner) {
   static PyTypeObject* const type = make_coroutine_type("green.request", sizeof(Coroutine), step,
                                                         throw_in, close, deallocate, attribute);
   Coroutine* const self = type == nullptr ? nullptr : PyObject_New(Coroutine, type);
@@ -140,7 +140,7 @@ PyRef AsgiCoroutine::create(Owner& owner) {
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }
 
-PyRef AsgiCoroutine::create_task(EventLoop& loop, PyObject* coroutine, const PyRef& name) {
+PyRef create_task(EventLoop& loop, PyObject* coroutine, const PyRef& name) {
   PyRef task = loop.create_plain_task(coroutine, name);
   if (task || PyErr_Occurred() != nullptr) return task;
   task = loop.create_task(coroutine, name);
@@ -151,6 +151,27 @@ PyRef AsgiCoroutine::create_task(EventLoop& loop, PyObject* coroutine, const PyR
       !PyRef::steal(PyObject_CallMethod(task.get(), "add_done_callback", "O", callback.get())))
     return {};
   return task;
+}
+
+}  // namespace
+
+AsgiCoroutine::Begun AsgiCoroutine::begin(Owner& owner, EventLoop& loop, const PyRef& name,
+                                          PyObject*& coroutine, PyRef& task) {
+  const PyRef made = create(owner);
+  if (!made) return Begun::failed;
+  coroutine = made.get();
+  PyRef made_task = create_task(loop, made.get(), name);
+  if (coroutine == nullptr) {
+    if (!made_task) log_error("the task factory failed\n{}", take_traceback());
+    return Begun::over;
+  }
+  if (!made_task) {
+    detach(made.get());
+    coroutine = nullptr;
+    return Begun::failed;
+  }
+  task = std::move(made_task);
+  return Begun::runs;
 }
 
 void AsgiCoroutine::detach(PyObject* coroutine) { as_coroutine(coroutine).owner = nullptr; }

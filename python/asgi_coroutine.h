@@ -30,10 +30,14 @@ class AsgiCoroutine {
     ~Owner() = default;
   };
 
-  /// Empty with an exception set.
-  static PyRef create(Owner& owner);
-  /// The task that runs it. Empty with an exception set, also where `name` is empty.
-  static PyRef create_task(EventLoop& loop, PyObject* coroutine, const PyRef& name);
+  enum class Begun {
+    runs,    ///< `task` is set
+    over,    ///< a task factory ran it at once (asyncio.eager_task_factory), to its end
+    failed,  ///< with an exception set, also where `name` is empty
+  };
+  /// Makes one, and the task that runs it. `coroutine`: the owner's, which it clears at the end.
+  static Begun begin(Owner& owner, EventLoop& loop, const PyRef& name, PyObject*& coroutine,
+                     PyRef& task);
   /// The owner goes: the coroutine, as far as it got, raises RuntimeError from here on.
   static void detach(PyObject* coroutine);
 };

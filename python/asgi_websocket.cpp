@@ -37,30 +37,20 @@ AsgiWebSocket::~AsgiWebSocket() {
   callables_.close(PyRef());
 }
 
-bool AsgiWebSocket::open(http::Exchange& exchange, PyRef scope) {
+void AsgiWebSocket::open(http::Exchange& exchange, PyRef scope) {
   exchange_ = &exchange;
   name_.assign("WebSocket ").append(exchange.request().path.substr(0, logged_target_size));
   scope_ = std::move(scope);
   exchange.watch(this);
-  const PyRef coroutine = scope_ && callables_.open(*this) ? AsgiCoroutine::create(*this) : PyRef();
-  coroutine_ = coroutine.get();
-  PyRef task;
-  if (coroutine) task = AsgiCoroutine::create_task(context_.loop, coroutine.get(), latin1(name_));
-  // A task factory may run it at once (asyncio.eager_task_factory), and that was all of it.
-  if (coroutine && coroutine_ == nullptr) {
-    if (!task) report("its task could not be made");
-    return true;
-  }
-  task_ = std::move(task);
-  if (!task_) {
-    if (coroutine) AsgiCoroutine::detach(coroutine.get());
+  auto begun = AsgiCoroutine::Begun::failed;
+  if (scope_ && callables_.open(*this))
+    begun = AsgiCoroutine::begin(*this, context_.loop, latin1(name_), coroutine_, task_);
+  if (begun == AsgiCoroutine::Begun::failed) {
     report("its task could not be made");
-    end(http::close_failed);
-    return false;
+    return end(http::close_failed);
   }
-  if (exchange_ != nullptr)
+  if (begun == AsgiCoroutine::Begun::runs && exchange_ != nullptr)
     context_.unanswered.start(*this, context_.loop.reactor().reactor().now_usec());
-  return true;
 }
 
 // What comes of the client.

@@ -30,8 +30,9 @@ class AsgiWebSocket final : http::WebSocketReceiver,
                 std::function<void(AsgiWebSocket&)> on_end);
   ~AsgiWebSocket() override;
 
-  /// Begins the task of a handshake. False: it was answered with 500 instead, and this has ended.
-  bool open(http::Exchange& exchange, PyRef scope);
+  /// Begins the task of a handshake, which may be over then, and this with it; where it can't, the
+  /// handshake is answered with 500.
+  void open(http::Exchange& exchange, PyRef scope);
   /// Cancels the task; a handshake without an answer gets 504.
   void give_up();
 
