@@ -59,7 +59,7 @@ std::expected<void, python::LoadFailure> Worker::load(bool imports) {
     // Last: the import may have set handlers of its own.
     process_.runtime->enable_stack_dumps(worker_dump_signal(), process_.low_descriptors.error());
     answer_stuck_calls_on(worker_dump_signal());
-    send_held_replies_on_crash();
+    send_held_replies_at_death();
     if (auto opened = open_stacks(); !opened)
       log_warning("stacks can't be asked for: {}", opened.error().message());
     auto application = process_.runtime->make_application(

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -38,12 +39,21 @@ std::atomic<pid_t (*)()> gil_thread{nullptr};
 std::atomic<void (*)(int)> write_asked_stacks{nullptr};
 std::atomic<bool> stacks_passed_on{false};
 
-struct Crash {
-  int signal;
-  struct sigaction previous;
+struct FatalSignal {
+  int number;
+  struct sigaction previous{};
 };
-std::array<Crash, 5> crashes{
-    {{SIGSEGV, {}}, {SIGBUS, {}}, {SIGFPE, {}}, {SIGILL, {}}, {SIGABRT, {}}}};
+/// What ends a process by default; SIGTERM and a terminal's have handlers of their own.
+std::array fatal_signals{FatalSignal{SIGSEGV}, FatalSignal{SIGBUS},  FatalSignal{SIGFPE},
+                         FatalSignal{SIGILL},  FatalSignal{SIGABRT}, FatalSignal{SIGTRAP},
+                         FatalSignal{SIGSYS},  FatalSignal{SIGXCPU}, FatalSignal{SIGALRM},
+                         FatalSignal{SIGUSR1}, FatalSignal{SIGUSR2}, FatalSignal{SIGVTALRM},
+                         FatalSignal{SIGPROF}};
+
+/// Of these the instruction that was at fault is done again.
+bool is_fault(int number) {
+  return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
+}
 
 void on_terminal_signal(int) {}
 
@@ -105,13 +115,13 @@ void on_dump_signal(int number) {
 }
 
 /// The replies that the process holds do not die with it. Then as ever: faulthandler's handler
-/// writes the stacks, and the default action follows.
-void on_crash(int number, siginfo_t* info, void*) {
+/// writes the stacks of a crash, and the default action follows.
+void on_fatal_signal(int number, siginfo_t* info, void*) {
   http::HeldReplies::send_all_from_handler();
-  for (const Crash& crash : crashes)
-    if (crash.signal == number) ::sigaction(number, &crash.previous, nullptr);
+  for (const FatalSignal& one : fatal_signals)
+    if (one.number == number) ::sigaction(number, &one.previous, nullptr);
   // On return. A fault happens again by itself, and tells the core where.
-  if (info->si_code <= 0) ::raise(number);
+  if (info->si_code <= 0 || !is_fault(number)) ::raise(number);
 }
 
 void on_term(int) {
@@ -182,16 +192,21 @@ void answer_stuck_calls_on(int number) {
   set_stack_handler(number, on_dump_signal);
 }
 
-void send_held_replies_on_crash() {
-  for (Crash& crash : crashes) {
+void send_held_replies_at_death() {
+  for (FatalSignal& one : fatal_signals) {
     struct sigaction current{};
-    ::sigaction(crash.signal, nullptr, &current);
-    if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_crash) continue;
-    crash.previous = current;
+    ::sigaction(one.number, nullptr, &current);
+    if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_fatal_signal) continue;
+    // Ignored, or the application's: it ends nothing.
+    const bool is_ours_to_take =
+        is_fault(one.number) || one.number == SIGABRT ||
+        ((current.sa_flags & SA_SIGINFO) == 0 && current.sa_handler == SIG_DFL);
+    if (!is_ours_to_take) continue;
+    one.previous = current;
     struct sigaction ours{};
-    ours.sa_sigaction = on_crash;
+    ours.sa_sigaction = on_fatal_signal;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    ::sigaction(crash.signal, &ours, nullptr);
+    ::sigaction(one.number, &ours, nullptr);
   }
 }
 
@@ -234,3 +249,10 @@ void exit_after(unsigned seconds, int status) {
 }
 
 }  // namespace green::worker
+
+/// In libc's place for the whole process, Python's os._exit() with it: what is held does not die
+/// with a process that ends itself so. POSIX; async-signal-safe. No exit handlers are run.
+extern "C" [[gnu::visibility("default")]] void _exit(int status) {
+  green::http::HeldReplies::send_all_from_handler();
+  for (;;) ::syscall(SYS_exit_group, status);  // does not return
+}

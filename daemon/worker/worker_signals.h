@@ -17,9 +17,10 @@ Result<Fd> watch_sigterm();
 /// In a worker, after faulthandler took `number` for its stack dumps: the same signal also answers
 /// the call that holds up this thread, the loop's (http/stuck_call.h).
 void answer_stuck_calls_on(int number);
-/// After faulthandler has set its handlers: a signal that ends the process for a fault in it first
-/// gives the kernel the replies that are held (daemon/http/held_replies.h).
-void send_held_replies_on_crash();
+/// After faulthandler has set its handlers: a signal that ends the process by default first gives
+/// the kernel the replies that are held (daemon/http/held_replies.h). So does _exit(), which is
+/// ours in this program; SIGKILL and exec do not.
+void send_held_replies_at_death();
 /// In a worker, after faulthandler took `number` to write all stacks to the number of `output`
 /// (/dev/null): the signal takes a pipe from `socket`, puts it there, and has them written, on the
 /// thread that `thread_with_gil` names if there is one, whose stacks and the others' stand still

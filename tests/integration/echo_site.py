@@ -99,6 +99,18 @@ def do_segfault(environ, query):
     return "still here"
 
 
+def do_signal(environ, query):
+    os.kill(os.getpid(), getattr(signal, query["name"]))
+    time.sleep(10)
+    return "still here"
+
+
+def do_alarm(environ, query):
+    signal.setitimer(signal.ITIMER_REAL, 0.0001)
+    time.sleep(10)
+    return "still here"
+
+
 def do_abort(environ, query):
     os.abort()
 

@@ -38,23 +38,35 @@ def arrive_together(greend, *paths):
 def test_a_reply_does_not_wait_for_the_next_call(site):
     greend = site.start(workers=1)
     began = time.monotonic()
-    quick, slow = arrive_together(greend, "/pid", "/sleep?s=8")
+    quick, slow = arrive_together(greend, "/", "/sleep?s=8")
     quick.settimeout(6)
     assert status_of_reply(quick) == 200, "the reply waited for another request"
     assert time.monotonic() - began < 7
     assert status_of_reply(slow) == 200
 
 
-@pytest.mark.parametrize("path", ["/segfault", "/wild_pointer", "/abort"])
-def test_a_crash_takes_no_reply_with_it_that_was_made_before(site, path):
+# How the log tells them.
+ENDS = {
+    "/exit": "exit status 3",
+    "/segfault": r"signal 11 \(SEGV\)",
+    "/wild_pointer": r"signal 11 \(SEGV\)",
+    "/abort": r"signal 6 \(ABRT\)",
+    "/alarm": r"signal 14 \(ALRM\)",
+    **{f"/signal?name=SIG{name}": rf"signal \d+ \({name}\)"
+       for name in ("TRAP", "SYS", "XCPU", "USR1", "USR2", "VTALRM", "PROF")},
+}
+
+
+@pytest.mark.parametrize("path", ENDS)
+def test_an_end_takes_no_reply_with_it_that_was_made_before(site, path):
     greend = site.start(workers=1)
-    before, fatal = arrive_together(greend, "/pid", path)
+    before, fatal = arrive_together(greend, "/", path)
     before.settimeout(10)
     assert status_of_reply(before) == 200
     with pytest.raises(OSError):
         if read_all(fatal) == b"":
             raise ConnectionResetError
-    greend.wait_log(r"ended unexpectedly: signal (11|6) \((SEGV|ABRT)\)")
+    greend.wait_log(rf"ended unexpectedly: {ENDS[path]}")
 
 
 ASGI = """
