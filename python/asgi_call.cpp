@@ -14,6 +14,7 @@
 #include "python/application_fork.h"
 #include "python/client_gone.h"
 #include "python/header_list.h"
+#include "python/kept_exception.h"
 #include "python/latin1.h"
 #include "python/traceback.h"
 
@@ -281,12 +282,10 @@ void AsgiCall::after_step() {
   end_if_forked();
   // A signal's handler answered meanwhile: what the application sends now reaches nobody.
   if (!http::take_answered() || exchange_ == nullptr) return;
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  give_up();
-  PyErr_Restore(type, value, traceback);
+  const KeptException kept;
+  const http::NestedReactor::Outside outside(context_.loop.reactor());
+  exchange_->give_up_answered();
+  cancel();
 }
 
 void AsgiCall::returned() {
@@ -374,6 +373,10 @@ void AsgiCall::run_deferred() {
 
 void AsgiCall::give_up() {
   if (exchange_ != nullptr) exchange_->give_up();
+  cancel();
+}
+
+void AsgiCall::cancel() {
   is_cancelled_ = true;
   const PyRef cancelled = PyRef::steal(PyObject_CallMethod(task_.get(), "cancel", nullptr));
   if (!cancelled) log_error("{}: cancel(): {}", name_, take_exception_line());

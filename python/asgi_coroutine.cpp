@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "python/awaitable.h"
 #include "python/callable_type.h"
+#include "python/kept_exception.h"
 #include "python/traceback.h"
 
 namespace green::python {
@@ -24,13 +25,11 @@ PySendResult end(Coroutine& self, PySendResult how, PyObject** result) {
     Py_CLEAR(self.inner);
     owner.returned();
   } else {
-    // Its traceback keeps the frames that it needs.
-    PyObject* type = nullptr;
-    PyObject* value = nullptr;
-    PyObject* traceback = nullptr;
-    PyErr_Fetch(&type, &value, &traceback);
-    Py_CLEAR(self.inner);
-    PyErr_Restore(type, value, traceback);
+    {
+      // Its traceback keeps the frames that it needs.
+      const KeptException kept;
+      Py_CLEAR(self.inner);
+    }
     if (owner.raised()) return PYGEN_ERROR;
   }
   *result = Py_NewRef(Py_None);
@@ -104,13 +103,11 @@ PyObject* close(PyObject* object, PyObject*) {
 void deallocate(PyObject* object) {
   Coroutine& self = as_coroutine(object);
   AsgiCoroutine::Owner* const owner = std::exchange(self.owner, nullptr);
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  Py_CLEAR(self.inner);
-  if (owner != nullptr) owner->dropped();
-  PyErr_Restore(type, value, traceback);
+  {
+    const KeptException kept;
+    Py_CLEAR(self.inner);
+    if (owner != nullptr) owner->dropped();
+  }
   free_instance(object);
 }
 

@@ -77,6 +77,7 @@ class AsgiWebSocket final : http::WebSocketReceiver,
   /// The handshake is answered by `how`; its exchange is not ours any more.
   template <typename How>
   void finish_handshake(How how);
+  void cancel();
   void report(const char* what);
   void end(int code);
 

@@ -54,6 +54,7 @@ class ThreadedExchange final : public http::Exchange {
   void abort() override;
   /// Not the application's to ask for.
   void give_up() override {}
+  void give_up_answered() override {}
   bool head_sent() const override { return checker_->head_made(); }
   bool client_connected() const override { return !client_gone_.load(std::memory_order_relaxed); }
 

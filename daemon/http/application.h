@@ -111,6 +111,8 @@ class Exchange {
   /// the application its client is gone from here on, and it has to finish() or abort() all the
   /// same: until then the request stays valid.
   virtual void give_up() = 0;
+  /// The same where a signal's handler has sent the 504 (stuck_call.h).
+  virtual void give_up_answered() = 0;
   /// Accepts a WebSocket's handshake (websocket_handshake.h): 101, with `subprotocol` where it is
   /// not empty. The exchange is finished then. Refusing is an ordinary reply. Errors: the request
   /// is no handshake, a bad header, one of the handshake's own, or a subprotocol that was not

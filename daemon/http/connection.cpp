@@ -225,7 +225,7 @@ void Connection::call_application() {
   context_.observer.call_ended();
   in_call_ = false;
   context_.reactor.refresh_now();
-  if (is_unlogged_ && take_answered()) log_access(504);
+  if (take_answered() && is_unlogged_) log_access(504);
   if (exchange_->is_finished()) settle();
 }
 

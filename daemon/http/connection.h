@@ -64,7 +64,7 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   Result<void> send_file(const Frame& frame, FilePart part) override;
   void send_held(std::string_view rest) override;
   void reply_finished(bool is_whole) override;
-  void give_up(bool nothing_sent) override;
+  void give_up(SentSoFar sent) override;
   bool may_keep_alive() const override;
   bool client_connected() const override;
   Result<WebSocket*> become_websocket(std::string_view head,
@@ -115,6 +115,8 @@ class Connection final : EventHandler, TimeoutNode, Deferred, ReplySink, HeldRep
   /// The application keeps the exchange; its client gets `reply`, or is cut off where that is empty
   /// or something was sent already.
   void abandon(std::string_view reply, int status);
+  /// The client, which has got its last reply or not, is seen off; `status` is the access log's.
+  void leave_to_application(bool is_answered, int status);
   void cut();
   /// Whether the client gets a reset where the socket is closed, by us or by the kernel after us:
   /// without a length or chunks nothing else tells it that a reply is not whole (RFC 9112, 8). Of

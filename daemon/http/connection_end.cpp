@@ -78,23 +78,28 @@ void Connection::close_early() {
   if (state_ == ConnectionState::idle) close();
 }
 
-void Connection::give_up(bool nothing_sent) {
+void Connection::give_up(SentSoFar sent) {
   if (state_ == ConnectionState::abandoned) return leave_given_up();  // the client went by itself
   if (state_ != ConnectionState::calling) return;
+  if (sent == SentSoFar::timeout_reply) return leave_to_application(true, 504);
   const auto reply = timeout_reply(exchange_->request().method == "HEAD");
-  abandon(nothing_sent ? reply : std::string_view(), 504);
+  abandon(sent == SentSoFar::nothing ? reply : std::string_view(), 504);
 }
 
 void Connection::abandon(std::string_view reply, int status) {
-  state_ = ConnectionState::abandoned;
-  cancel_timeout();
   const bool nothing_sent = !exchange_->head_sent();
   const bool can_answer = !reply.empty() && nothing_sent && exchange_->output().empty();
-  exchange_->output().clear();
-  read_ahead_ = {};
   const bool is_answered =
       can_answer && send_now(socket_.get(), reply) == static_cast<ssize_t>(reply.size());
-  if (is_unlogged_) log_access(nothing_sent ? status : exchange_->reply().status());
+  leave_to_application(is_answered, nothing_sent ? status : exchange_->reply().status());
+}
+
+void Connection::leave_to_application(bool is_answered, int status) {
+  state_ = ConnectionState::abandoned;
+  cancel_timeout();
+  exchange_->output().clear();
+  read_ahead_ = {};
+  if (is_unlogged_) log_access(status);
   if (!is_answered || shutdown(socket_.get(), SHUT_WR) != 0) {
     reset_on_close(true);
     return leave_given_up();

@@ -204,7 +204,12 @@ void HttpExchange::want_body() {
 }
 
 void HttpExchange::give_up() {
-  if (stage_ == Stage::open) sink_->give_up(!writer_.head_made());
+  if (stage_ != Stage::open) return;
+  sink_->give_up(writer_.head_made() ? SentSoFar::part : SentSoFar::nothing);
+}
+
+void HttpExchange::give_up_answered() {
+  if (stage_ == Stage::open) sink_->give_up(SentSoFar::timeout_reply);
 }
 
 void HttpExchange::refuse(const Rejection& rejection, const Endpoints& endpoints) {

@@ -2,6 +2,7 @@
 // Loop thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -17,6 +18,13 @@
 
 namespace green::http {
 
+/// What a client has of a reply that is given up.
+enum class SentSoFar : std::uint8_t {
+  nothing,
+  part,
+  timeout_reply,  ///< a signal's handler's 504 (stuck_call.h), and the end of what we send
+};
+
 /// What an exchange needs of its connection.
 class ReplySink {
  public:
@@ -30,7 +38,7 @@ class ReplySink {
   /// May end the exchange.
   virtual void reply_finished(bool is_whole) = 0;
   /// The client gets no reply but 504, and that only if nothing was sent yet.
-  virtual void give_up(bool nothing_sent) = 0;
+  virtual void give_up(SentSoFar sent) = 0;
   virtual bool may_keep_alive() const = 0;
   virtual bool client_connected() const = 0;
   /// Sends the head of a 101; from then on the connection is a WebSocket.
@@ -70,6 +78,7 @@ class HttpExchange final : public Exchange {
   void finish_file(FilePart part) override;
   void abort() override;
   void give_up() override;
+  void give_up_answered() override;
   Result<WebSocket*> accept_websocket(std::string_view subprotocol, std::span<const Header> headers,
                                       WebSocketReceiver& receiver) override;
   bool head_sent() const override { return writer_.head_made(); }

@@ -28,6 +28,7 @@ class InProcessExchange final : public Exchange {
   void abort() override;
   /// There is no client to answer; who asked has a time limit of its own.
   void give_up() override {}
+  void give_up_answered() override {}
   bool head_sent() const override { return head_sent_; }
   bool client_connected() const override { return true; }
 

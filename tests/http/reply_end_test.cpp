@@ -2,6 +2,7 @@
 // (RFC 9112, 8).
 #include <gtest/gtest.h>
 
+#include "daemon/http/stuck_call.h"
 #include "tests/http/server_fixture.h"
 
 namespace green::http {
@@ -72,6 +73,28 @@ TEST_F(ReplyEnds, AreAResetWhereTheApplicationFailed) {
     turn();
     EXPECT_EQ(end_of(client), ECONNRESET) << size;
   }
+}
+
+TEST_F(ReplyEnds, AreCleanBehindThe504OfAHandler) {
+  Exchange* held = nullptr;
+  application.answer = [&](Exchange& exchange) { held = &exchange; };
+  const Fd client = connect_by_tcp();
+  send(client, get);
+  ASSERT_TRUE(turn_until([&] { return held != nullptr; }));
+  held->publish();
+  ASSERT_TRUE(answer_published_call());
+  ASSERT_TRUE(take_answered());
+  held->give_up_answered();
+  turn();
+  // Not even once the reply is read: until then it could be lost by it.
+  EXPECT_EQ(receive_all(client), timeout_reply(false));
+  turn();
+  int error = -1;
+  socklen_t size = sizeof error;
+  ASSERT_EQ(getsockopt(client.get(), SOL_SOCKET, SO_ERROR, &error, &size), 0);
+  EXPECT_EQ(error, 0);
+  EXPECT_FALSE(held->client_connected());
+  held->abort();
 }
 
 TEST_F(ReplyEnds, AreAResetWhereTheClientTookTooLong) {

@@ -82,6 +82,7 @@ class RecordedExchange final : public Exchange {
   }
   void abort() override { ++aborts; }
   void give_up() override { gone = true; }
+  void give_up_answered() override { gone = true; }
   bool head_sent() const override { return sent; }
   bool client_connected() const override { return !gone; }
 
