@@ -82,7 +82,7 @@ class ListFromRight {
 bool is_port(std::string_view text) {
   std::uint16_t port = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  return error == std::errc{} && end == text.data() + text.size() && port != 0;
+  return error == std::errc{} && end == text.data() + text.size() && text.front() != '0';
 }
 
 struct Node {

@@ -66,10 +66,14 @@ std::optional<Rejection> RequestHead::check_headers(const HeadFindings& findings
       if (!is_valid_host(header.value)) return Rejection{400, "malformed Host header"};
     } else if (header.name.size() == 6 && is(header, "expect")) {
       if (findings.version_minor == 0) continue;
-      if (!equals_ignoring_case(header.value, "100-continue")) {
-        return Rejection{417, "the expectation is unknown"};
+      for (auto list = header.value; !list.empty();) {
+        const auto expectation = next_element(list);
+        if (expectation.empty()) continue;
+        if (!equals_ignoring_case(expectation, "100-continue")) {
+          return Rejection{417, "the expectation is unknown"};
+        }
+        expects_continue_ = true;
       }
-      expects_continue_ = true;
     } else if (may_be_forwarding(header.name) && is_forwarding_header(header.name)) {
       has_forwarding_headers_ = true;
     }

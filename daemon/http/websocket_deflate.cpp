@@ -88,6 +88,14 @@ std::optional<DeflateAgreement> read_parameters(std::string_view parameters) {
   return agreement;
 }
 
+/// Not within one, which would have taken the tail for its own: what came was cut off (RFC 7692,
+/// 7.2.2).
+bool is_between_blocks(const z_stream& inflater) {
+  constexpr int at_a_block = 128;
+  constexpr int bits_left = 63;
+  return (inflater.data_type & at_a_block) != 0 && (inflater.data_type & bits_left) == 0;
+}
+
 }  // namespace
 
 std::string DeflateAgreement::text() const {
@@ -158,7 +166,7 @@ MessageDeflater::Inflation MessageDeflater::inflate(std::string_view compressed,
       }
     } while (stream.avail_in > 0 || stream.avail_out == 0);
   }
-  return Inflation::done;
+  return is_between_blocks(stream) ? Inflation::done : Inflation::malformed;
 }
 
 std::optional<std::string_view> MessageDeflater::deflate(std::string_view message,

@@ -137,6 +137,12 @@ TEST_F(ForwardedHeaders, ChangeNothingWhereTheyAreMalformed) {
   }
 }
 
+TEST_F(ForwardedHeaders, TakeNoPortWithZerosInFront) {
+  apply({{"X-Forwarded-For", "203.0.113.7"}, {"X-Forwarded-Port", "08"}});
+  EXPECT_EQ(endpoints.remote_address, "203.0.113.7");
+  EXPECT_EQ(endpoints.local_port, "8000");
+}
+
 TEST_F(ForwardedHeaders, KeepTheLastGoodHopBeforeAMalformedOne) {
   apply({{"X-Forwarded-For", "192.0.2.7, nonsense, 10.1.1.1"}});
   EXPECT_EQ(endpoints.remote_address, "10.1.1.1");

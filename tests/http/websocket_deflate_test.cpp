@@ -105,6 +105,26 @@ TEST(Deflaters, RefuseWhatIsNoStreamAndGoOnWithTheNext) {
   }
 }
 
+TEST(Deflaters, RefuseAMessageThatEndsWithinABlock) {
+  MessageDeflater deflater;
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += "amount " + std::to_string(i * i * i) + ", ";
+  const auto compressed = deflater.deflate(text, 15);
+  ASSERT_TRUE(compressed);
+  const std::string whole(*compressed);
+  std::string message;
+  for (std::size_t size = 1; size < whole.size(); ++size) {
+    const auto found = deflater.inflate(whole.substr(0, size), 1000, message);
+    // The last byte only closes the block that RFC 7692, 7.2.1 takes the tail from.
+    if (found == Inflation::done)
+      EXPECT_EQ(message, text) << size;
+    else
+      EXPECT_EQ(found, Inflation::malformed) << size;
+  }
+  EXPECT_EQ(deflater.inflate(whole, 1000, message), Inflation::done);
+  EXPECT_EQ(message, text);
+}
+
 TEST(Deflaters, GiveBackWhatTheyTookWithEveryWindow) {
   MessageDeflater deflater;
   std::mt19937 random(7);
