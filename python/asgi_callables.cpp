@@ -17,6 +17,7 @@ struct Callable {
   PyObject_HEAD vectorcallfunc vectorcall;
   AsgiCallables::Owner* owner;  ///< null once the request is over
   unsigned long thread;
+  bool is_taking;  ///< a message, which may run code of the application's
   PyObject* last;  ///< what is received then, if that is not http.disconnect
 };
 
@@ -85,7 +86,15 @@ PyObject* send(PyObject* object, PyObject* const* arguments, std::size_t flags, 
     PyErr_SetString(PyExc_RuntimeError, "send() was called after the request was over");
     return nullptr;
   }
-  switch (self.owner->take(message)) {
+  if (self.is_taking) {
+    PyErr_SetString(PyExc_RuntimeError, "send() was called while it reads a message");
+    return nullptr;
+  }
+  const PyRef kept = PyRef::borrow(message);
+  self.is_taking = true;
+  const auto taken = self.owner->take(message);
+  self.is_taking = false;
+  switch (taken) {
     case AsgiCallables::Owner::Taken::with_room:
       return awaitable_none().release();
     case AsgiCallables::Owner::Taken::without_room:

@@ -14,6 +14,8 @@ namespace {
 struct Coroutine {
   PyObject_HEAD AsgiCoroutine::Owner* owner;  ///< null once it is over
   PyObject* inner;                            ///< the application's; null before the first step
+  bool is_running;
+  bool is_closed;
 };
 
 Coroutine& as_coroutine(PyObject* object) { return *reinterpret_cast<Coroutine*>(object); }
@@ -42,16 +44,31 @@ bool begin(Coroutine& self) {
   return self.inner != nullptr;
 }
 
+/// As any other coroutine, which would take it for the end of the application.
+bool refuses_to_be_entered(const Coroutine& self) {
+  if (self.is_running) PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+  return self.is_running;
+}
+
+bool was_closed(const Coroutine& self) {
+  if (self.is_closed) PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+  return self.is_closed;
+}
+
 PySendResult step(PyObject* object, PyObject* value, PyObject** result) {
   Coroutine& self = as_coroutine(object);
   *result = nullptr;
+  if (refuses_to_be_entered(self)) return PYGEN_ERROR;
   if (self.owner == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "the request is over");
     return PYGEN_ERROR;
   }
   self.owner->before_step();
+  self.is_running = true;
   PySendResult sent = PYGEN_ERROR;
-  if (self.inner != nullptr || begin(self)) sent = PyIter_Send(self.inner, value, result);
+  if (!was_closed(self) && (self.inner != nullptr || begin(self)))
+    sent = PyIter_Send(self.inner, value, result);
+  self.is_running = false;
   // Detached by what it did.
   if (self.owner == nullptr) return sent;
   self.owner->after_step();
@@ -62,11 +79,13 @@ PySendResult step(PyObject* object, PyObject* value, PyObject** result) {
 
 PyObject* throw_in(PyObject* object, PyObject* arguments) {
   Coroutine& self = as_coroutine(object);
+  if (refuses_to_be_entered(self)) return nullptr;
   if (self.owner == nullptr) {
     raise_thrown(arguments);
     return nullptr;
   }
   self.owner->before_step();
+  self.is_running = true;
   PyRef given;
   PyRef method;
   if (self.inner != nullptr) method = PyRef::steal(PyObject_GetAttrString(self.inner, "throw"));
@@ -76,6 +95,7 @@ PyObject* throw_in(PyObject* object, PyObject* arguments) {
     PyErr_Clear();
     raise_thrown(arguments);
   }
+  self.is_running = false;
   if (self.owner == nullptr) return given.release();
   self.owner->after_step();
   if (given) return given.release();
@@ -95,6 +115,8 @@ PyObject* throw_in(PyObject* object, PyObject* arguments) {
 /// As of a coroutine that is dropped: the application's runs what it has to run then.
 PyObject* close(PyObject* object, PyObject*) {
   Coroutine& self = as_coroutine(object);
+  if (refuses_to_be_entered(self)) return nullptr;
+  self.is_closed = true;
   PyRef inner = PyRef::steal(std::exchange(self.inner, nullptr));
   if (!inner) Py_RETURN_NONE;
   return PyObject_CallMethod(inner.get(), "close", nullptr);
@@ -134,6 +156,7 @@ PyRef create(AsgiCoroutine::Owner& owner) {
   if (self == nullptr) return {};
   self->owner = &owner;
   self->inner = nullptr;
+  self->is_running = self->is_closed = false;
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }
 

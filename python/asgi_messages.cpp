@@ -50,6 +50,7 @@ bool view_of_bytes(PyObject* object, const char* what, std::string_view& view) {
 
 bool MessageBytes::read(PyObject* object) {
   if (PyBytes_Check(object)) {
+    bytes_ = PyRef::borrow(object);
     view_ = {PyBytes_AS_STRING(object), static_cast<std::size_t>(PyBytes_GET_SIZE(object))};
     return true;
   }
@@ -104,15 +105,16 @@ std::optional<AsgiSend> AsgiMessages::kind_of(PyObject* message) {
 bool AsgiMessages::read_headers(PyObject* list, MessageHeaders& headers) {
   const PyRef sequence = PyRef::steal(PySequence_Fast(list, "send(): headers must be iterable"));
   if (!sequence) return false;
-  const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence.get());
-  headers.views.reserve(static_cast<std::size_t>(count));
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* const item = PySequence_Fast_GET_ITEM(sequence.get(), i);
-    PyRef pair =
-        PyRef::steal(PySequence_Fast(item, "send(): a header must be a (name, value) pair"));
+  headers.views.reserve(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.get())));
+  // Iterating a pair may run code of the application's, which may change the list.
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence.get()); ++i) {
+    const PyRef item = PyRef::borrow(PySequence_Fast_GET_ITEM(sequence.get(), i));
+    const PyRef pair =
+        PyRef::steal(PySequence_Fast(item.get(), "send(): a header must be a (name, value) pair"));
     if (!pair) return false;
     if (PySequence_Fast_GET_SIZE(pair.get()) != 2) {
-      PyErr_Format(PyExc_ValueError, "send(): a header must be a (name, value) pair, not %R", item);
+      PyErr_Format(PyExc_ValueError, "send(): a header must be a (name, value) pair, not %R",
+                   item.get());
       return false;
     }
     PyObject** const parts = PySequence_Fast_ITEMS(pair.get());
@@ -121,8 +123,8 @@ bool AsgiMessages::read_headers(PyObject* list, MessageHeaders& headers) {
         !view_of_bytes(parts[1], "value", header.value))
       return false;
     headers.views.push_back(header);
-    // What was made for us alone goes with the message's own list or not at all.
-    if (sequence.get() != list || pair.get() != item) headers.kept.push_back(std::move(pair));
+    headers.kept.push_back(PyRef::borrow(parts[0]));
+    headers.kept.push_back(PyRef::borrow(parts[1]));
   }
   return true;
 }

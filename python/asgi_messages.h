@@ -22,16 +22,17 @@ class MessageBytes {
   ~MessageBytes() {
     if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
   }
-  /// `object` is borrowed from a message that stays. False with an exception set.
+  /// False with an exception set.
   bool read(PyObject* object);
   std::string_view view() const { return view_; }
 
  private:
   std::string_view view_;
+  PyRef bytes_;
   Py_buffer buffer_{};
 };
 
-/// Headers of a message: views of its bytes, and whatever keeps those.
+/// Headers of a message: views of its bytes, and what keeps those, whatever becomes of the message.
 struct MessageHeaders {
   std::vector<http::Header> views;
   std::vector<PyRef> kept;

@@ -116,10 +116,11 @@ std::optional<AsgiWebSocketSend> AsgiWebSocketMessages::kind_of(PyObject* messag
 bool AsgiWebSocketMessages::read_accept(PyObject* message, std::string_view& subprotocol,
                                         MessageHeaders& headers) {
   subprotocol = {};
-  if (PyObject* const name = item(message, subprotocol_);
-      name != nullptr && !view_of_text(name, "a subprotocol", subprotocol))
-    return false;
-  return PyErr_Occurred() == nullptr && http_.read_headers_of(message, headers);
+  // First what may run code of the application's.
+  if (!http_.read_headers_of(message, headers)) return false;
+  PyObject* const name = item(message, subprotocol_);
+  if (name == nullptr) return PyErr_Occurred() == nullptr;
+  return view_of_text(name, "a subprotocol", subprotocol);
 }
 
 bool AsgiWebSocketMessages::read_send(PyObject* message, http::MessageKind& kind,

@@ -152,6 +152,9 @@ Started start_interpreter(const Settings& settings) {
     put_first_on_path(settings.pythonpath);
     buffer_output_by_line();
     log_standard_streams();
+    // It tells the application what it finds when it is first imported: workers have handlers of
+    // their own, which signal.signal() could not put back.
+    py::module_::import("_signal");
     py::module_::import("traceback");  // now: when it is needed, memory or descriptors may be short
   } catch (py::error_already_set& error) {
     error.restore();

@@ -18,6 +18,7 @@
 #include "python/interface.h"
 #include "python/interpreter.h"
 #include "python/last_traceback.h"
+#include "python/signal_handlers.h"
 #include "python/traceback.h"
 #include "python/wsgi_application.h"
 #include "python/wsgi_threads.h"
@@ -144,6 +145,7 @@ class CPythonRuntime final : public Runtime {
     PyThreadState* state = PyEval_SaveThread();
     blocking();
     PyEval_RestoreThread(state);
+    run_signal_handlers();
   }
 
   std::string take_last_traceback() override { return last_traceback_.take(); }

@@ -119,7 +119,8 @@ class Runtime {
   virtual std::expected<std::unique_ptr<SiteApplication>, LoadFailure> make_application(
       bool multiprocess, std::size_t threads) = 0;
 
-  /// Runs `blocking` with the GIL released, so that the application's threads run.
+  /// Runs `blocking` with the GIL released, so that the application's threads run. Then the
+  /// application's handlers of signals that came meanwhile.
   virtual void without_gil(const std::function<void()>& blocking) = 0;
 
   /// Text of the last exception an exchange raised; cleared by reading. For probes.

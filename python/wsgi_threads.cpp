@@ -34,12 +34,7 @@ WsgiThreads::~WsgiThreads() {
     is_stopping_ = true;
   }
   work_came_.notify_all();
-  for (const auto& thread : threads_) {
-    if (!thread->object) continue;
-    const PyRef joined =
-        PyRef::steal(PyObject_CallMethod(thread->object.get(), "join", nullptr));  // drops the GIL
-    if (!joined) log_error("waiting for a thread's end: {}", take_exception_line());
-  }
+  wait_for_threads();
   if (reactor_ != nullptr) reactor_->remove(replies_.fd(), *this);
 }
 
@@ -48,6 +43,9 @@ Result<void> WsgiThreads::start(http::Reactor& reactor, std::function<void()> on
   if (auto added = reactor.add(replies_.fd(), EPOLLIN, *this); !added) return added;
   reactor_ = &reactor;
   on_progress_ = std::move(on_progress);
+  auto signals = SignalWatch::start(reactor);
+  if (!signals) return fail(std::move(signals.error()));
+  signals_ = std::move(*signals);
   try {
     for (std::size_t i = 0; i < threads_.size(); ++i) start_thread(i);
   } catch (py::error_already_set& error) {
@@ -66,8 +64,35 @@ void WsgiThreads::start_thread(std::size_t index) {
           .attr("Thread")(py::arg("target") = py::cpp_function([this, &thread] { run(thread); }),
                           py::arg("name") = fmt::format("green-{}", index + 1),
                           py::arg("daemon") = true);
-  object.attr("start")();
+  {
+    const std::scoped_lock lock(mutex_);
+    ++running_threads_;
+  }
+  try {
+    object.attr("start")();
+  } catch (...) {
+    const std::scoped_lock lock(mutex_);
+    --running_threads_;
+    throw;
+  }
   thread.object = PyRef::steal(object.release().ptr());
+}
+
+/// Not by join() alone: one that a signal's handler interrupts takes the thread for ended.
+void WsgiThreads::wait_for_threads() {
+  PyThreadState* const state = PyEval_SaveThread();
+  {
+    std::unique_lock lock(mutex_);
+    thread_ended_.wait(lock, [this] { return running_threads_ == 0; });
+  }
+  PyEval_RestoreThread(state);
+  run_signal_handlers();
+  // What is left of them is Python's own.
+  for (const auto& thread : threads_) {
+    if (!thread->object) continue;
+    const PyRef joined = PyRef::steal(PyObject_CallMethod(thread->object.get(), "join", nullptr));
+    if (!joined) log_error("waiting for a thread's end: {}", take_exception_line());
+  }
 }
 
 void WsgiThreads::run(Thread& thread) noexcept {
@@ -78,6 +103,9 @@ void WsgiThreads::run(Thread& thread) noexcept {
     thread.application->call(*exchange);
     exchange->end_call();
   }
+  const std::scoped_lock lock(mutex_);
+  --running_threads_;
+  thread_ended_.notify_all();
 }
 
 ThreadedExchange* WsgiThreads::next_call() {

@@ -16,6 +16,7 @@
 #include "python/py_ref.h"
 #include "python/reply_queue.h"
 #include "python/runtime.h"
+#include "python/signal_handlers.h"
 #include "python/threaded_exchange.h"
 #include "python/wsgi_application.h"
 
@@ -47,6 +48,7 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
 
   void on_events(std::uint32_t events) override;
   void start_thread(std::size_t index);
+  void wait_for_threads();
   /// The whole life of a pool thread; with the GIL.
   void run(Thread& thread) noexcept;
   /// Waits, without the GIL. Null: the pool ends.
@@ -55,6 +57,7 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
 
   std::vector<std::unique_ptr<Thread>> threads_;
   ReplyQueue replies_;
+  std::unique_ptr<SignalWatch> signals_;
   // The loop thread's.
   http::Reactor* reactor_ = nullptr;
   std::function<void()> on_progress_;
@@ -66,6 +69,8 @@ class WsgiThreads final : public SiteApplication, http::EventHandler {
   std::condition_variable work_came_;
   std::deque<ThreadedExchange*> waiting_;
   bool is_stopping_ = false;
+  std::size_t running_threads_ = 0;
+  std::condition_variable thread_ended_;
 };
 
 }  // namespace green::python

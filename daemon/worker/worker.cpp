@@ -282,7 +282,7 @@ void Worker::start_drain(DrainPace pace) {
   server_->drain(
       [this] {
         // A call that was given up may hold its thread, and the GIL with it, for ever.
-        if (calls_are(python::Calls::on_threads) && application_->under_way().count > 0) {
+        if (has_given_up_ && application_->under_way().count > 0) {
           exits_by_itself_ = true;
           exit_after(given_up_exit_seconds, exit_success);
         }

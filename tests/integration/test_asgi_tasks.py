@@ -254,3 +254,113 @@ def test_tasks_that_a_factory_runs_at_once_may_be_over_then(start):
             assert b" 403 " in client.recv(65536)
         assert greend.get("/").text == worker
     assert "not answered within timeout" not in greend.log()
+
+
+def test_a_coroutine_that_is_entered_while_it_runs_refuses_that(start):
+    greend = start("""
+        import asyncio
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                raise NotImplementedError
+            coroutine = asyncio.current_task().get_coro()
+            how = {"/send": lambda: coroutine.send(None), "/throw": lambda: coroutine.throw(KeyError()),
+                   "/close": coroutine.close}[scope["path"]]
+            try:
+                how()
+                text = "it was let in"
+            except ValueError as error:
+                text = str(error)
+            await asyncio.sleep(0)
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": text.encode()})
+    """)
+    workers = greend.children()
+    for path in ("/send", "/throw", "/close") * 5:
+        reply = greend.get(path)
+        assert (reply.status, "already executing" in reply.text) == (200, True), reply.text
+    assert greend.children() == workers
+
+
+def test_a_task_whose_coroutine_was_closed_fails(start):
+    greend = start("""
+        import asyncio
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                raise NotImplementedError
+            if scope["path"] == "/":
+                await send({"type": "http.response.start", "status": 200})
+                return await send({"type": "http.response.body", "body": b"served"})
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            print("begun", flush=True)
+            loop.call_soon(task.get_coro().close)
+            woken = loop.create_future()
+            loop.call_later(0.1, woken.set_result, None)
+            await woken
+    """)
+    assert greend.get("/closed").status == 500
+    greend.wait_log("cannot reuse already awaited coroutine")
+    assert greend.get("/").text == "served"
+    assert greend.log().count("begun") == 1
+
+
+def test_headers_and_bodies_that_change_while_they_are_read_are_sent_as_they_were(start):
+    greend = start("""
+        import gc
+
+        class Pair:
+            def __init__(self, headers):
+                self.headers = headers
+            def __iter__(self):
+                self.headers.clear()
+                gc.collect()
+                return iter((b"last", b"one"))
+
+        class Yes:
+            def __init__(self, message):
+                self.message = message
+            def __bool__(self):
+                self.message["body"] = None
+                gc.collect()
+                [bytes(100_000) for _ in range(10)]
+                return False
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                raise NotImplementedError
+            headers = [(b"first", b"y" * 1000)]
+            headers.append(Pair(headers))
+            headers += [(b"z%d" % i, b"q") for i in range(2000)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            message = {"type": "http.response.body", "body": b"a" * 100_000}
+            message["more_body"] = Yes(message)
+            await send(message)
+    """)
+    for _ in range(3):
+        reply = greend.get("/")
+        assert reply.status == 200
+        assert (reply.headers["first"], reply.headers["last"]) == ("y" * 1000, "one")
+        assert reply.text == "a" * 100_000
+
+
+def test_a_message_that_sends_while_it_is_read_is_refused(start):
+    greend = start("""
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                raise NotImplementedError
+
+            class Headers:
+                def __iter__(self):
+                    send({"type": "http.response.start", "status": 200})
+                    send({"type": "http.response.body", "body": b"within"})
+                    return iter(())
+
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": Headers()})
+            except RuntimeError as error:
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": str(error).encode()})
+    """)
+    for _ in range(3):
+        assert greend.get("/").text == "send() was called while it reads a message"
