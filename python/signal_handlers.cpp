@@ -63,7 +63,12 @@ Result<std::unique_ptr<SignalWatch>> SignalWatch::start(http::Reactor& reactor) 
 SignalWatch::~SignalWatch() {
   if (!writing_) return;
   reactor_.remove(reading_.get(), *this);
-  PySignal_SetWakeupFd(-1);
+  try {
+    set_wakeup_descriptor(-1);
+  } catch (py::error_already_set& error) {
+    error.restore();
+    log_error("signal.set_wakeup_fd(-1): {}", take_exception_line());
+  }
 }
 
 void SignalWatch::on_events(std::uint32_t) {
