@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -129,6 +130,15 @@ void put_first_on_path(const StringList& pythonpath) {
   py::module_::import("sys").attr("path") = path;
 }
 
+/// It tells the application what it finds when it is first imported: workers have handlers of their
+/// own, which signal.signal() could not put back. What it sets itself is put back.
+void import_signal() {
+  struct sigaction interrupt{};
+  ::sigaction(SIGINT, nullptr, &interrupt);
+  py::module_::import("_signal");
+  ::sigaction(SIGINT, &interrupt, nullptr);
+}
+
 /// A whole line at a time: what several workers print to one journal stream stays readable.
 void buffer_output_by_line() {
   for (const char* name : {"stdout", "stderr"}) {
@@ -152,9 +162,7 @@ Started start_interpreter(const Settings& settings) {
     put_first_on_path(settings.pythonpath);
     buffer_output_by_line();
     log_standard_streams();
-    // It tells the application what it finds when it is first imported: workers have handlers of
-    // their own, which signal.signal() could not put back.
-    py::module_::import("_signal");
+    import_signal();
     py::module_::import("traceback");  // now: when it is needed, memory or descriptors may be short
   } catch (py::error_already_set& error) {
     error.restore();
